@@ -1,0 +1,1 @@
+"""Frames: reading, checking, splitting, neighbour lists, graphs."""

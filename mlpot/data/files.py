@@ -1,0 +1,216 @@
+"""Frames from files and into files, labels by their explicit names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.db import connect
+
+from mlpot.data import formats
+from mlpot.data.frame import LABELS, Frame, LabelKeys, LabelName
+from mlpot.errors import DataError
+
+#: REF_energy, REF_forces, REF_stress; gaps are errors.
+DEFAULT_LABELS = LabelKeys()
+
+_READERS = {
+    ".xyz": formats.read_xyz,
+    ".extxyz": formats.read_xyz,
+    ".db": formats.read_db,
+    ".json": formats.read_mlearn,
+}
+_FORMATS = "extended XYZ (.xyz, .extxyz), ASE database (.db) or mlearn JSON (.json, reading only)"
+
+
+def read_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS, index: str = ":") -> list[Frame]:
+    """Read frames from a file; its suffix says the format.
+
+    Parameters
+    ----------
+    path
+        Extended XYZ (``.xyz``, ``.extxyz``), ASE database (``.db``), or the JSON layout of
+        mlearn (``.json``, whose outputs are known here as ``REF_energy``, ``REF_forces`` and
+        ``REF_stress``).
+    labels
+        Under which names the labels are kept, and what a gap means; see
+        :class:`~mlpot.data.frame.LabelKeys`. ``None``: structures only. ASE takes the names
+        ``energy``, ``forces`` and ``stress`` for what a calculator left behind: these are
+        labels only if asked for by exactly these names. Constraints never alter forces.
+    index
+        Which frames: a number or a slice, as a string (``"::10"``).
+
+    Returns
+    -------
+    list of Frame
+        Each with ``source`` ``file#index``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, of unknown suffix or damaged; if a label is not a finite
+        number of the right shape; if a label that is asked for is missing in a frame and
+        ``labels.missing`` is ``"error"`` (stress may be absent from all frames together).
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _READERS:
+        raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the path (relative to {Path.cwd()}).")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty.")
+    read = _READERS[path.suffix.lower()](path, index)
+    if not read:
+        raise DataError(f"{path}: no frames" + ("" if index == ":" else f" at index {index!r}") + ".")
+    keys = labels or LabelKeys(energy=None, forces=None, stress=None)
+    for _, atoms in read:
+        _place_labels(atoms, keys)
+    if keys.missing == "error":
+        _check_gaps(path, read, keys)
+    return [_frame(atoms, keys, f"{path}#{i}") for i, atoms in read]
+
+
+def _frame(atoms: Atoms, keys: LabelKeys, source: str) -> Frame:
+    try:
+        return Frame.from_atoms(atoms, keys, source)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: a label is not made of numbers: {error}.") from error
+
+
+def _place_labels(atoms: Atoms, keys: LabelKeys) -> None:
+    """Put labels asked for by name where `Frame.from_atoms` looks: info and arrays.
+
+    Formats and ASE differ in where they keep them: ASE's readers hand what is named energy,
+    forces or stress to a calculator, and a database does not tell arrays from other data.
+    """
+    results = atoms.calc.results if atoms.calc is not None else {}
+    for label in LABELS:
+        name = keys.name(label)
+        if name is None:
+            continue
+        home, other = (atoms.arrays, atoms.info) if label == "forces" else (atoms.info, atoms.arrays)
+        if name not in home:
+            if name in other:
+                home[name] = other.pop(name)
+            elif results.get(name) is not None:
+                home[name] = results[name]
+
+
+def _has(atoms: Atoms, keys: LabelKeys, label: LabelName) -> bool:
+    return keys.name(label) in (atoms.arrays if label == "forces" else atoms.info)
+
+
+def _check_gaps(path: Path, read: Sequence[tuple[int, Atoms]], keys: LabelKeys) -> None:
+    for label in LABELS:
+        name = keys.name(label)
+        if name is None:
+            continue
+        gaps = [(i, atoms) for i, atoms in read if not _has(atoms, keys, label)]
+        if not gaps or (label == "stress" and len(gaps) == len(read)):
+            continue
+        i, atoms = gaps[0]
+        info = sorted(map(str, atoms.info))
+        arrays = sorted(set(atoms.arrays) - {"numbers", "positions"})
+        left = sorted(atoms.calc.results) if atoms.calc is not None else []
+        raise DataError(
+            f"{path}#{i}: no {label} label named {name!r} (missing in {len(gaps)} of {len(read)} frames). "
+            f"This frame has info keys: {', '.join(info) or 'none'}; "
+            f"per-atom arrays: {', '.join(arrays) or 'none'}; "
+            f"left by a calculator: {', '.join(left) or 'none'}. "
+            f"Give the name that the file uses (e.g. `{label}: dft_{label}`), "
+            "or keep the gaps with `missing: allow`."
+        )
+
+
+def count_labels(frames: Sequence[Frame]) -> dict[str, int]:
+    """Return how many frames carry each label: keys energy, forces, stress."""
+    return {label: sum(frame.label(label) is not None for frame in frames) for label in LABELS}
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".provenance.json")
+
+
+def write_frames(
+    path: str | Path,
+    frames: Sequence[Frame],
+    labels: LabelKeys = DEFAULT_LABELS,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Write frames to a file, whole or not at all; its suffix says the format.
+
+    Parameters
+    ----------
+    path
+        Extended XYZ (``.xyz``, ``.extxyz``; positions and forces with eight decimals) or ASE
+        database (``.db``; exact). An existing file is replaced.
+    frames
+        At least one. ``Frame.info`` is written such that :func:`read_frames` returns it again
+        (arrays, lists and tuples may come back as one another).
+    labels
+        Under which names; a name of ``None`` leaves the label out.
+    provenance
+        How the frames were made (JSON values). A database keeps it in its metadata; next to an
+        XYZ file it goes to ``<file>.provenance.json`` together with the file's SHA-256.
+
+    Raises
+    ------
+    DataError
+        For no frames, another suffix, or info that the format cannot hold.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        raise DataError(f"{path}: the mlearn JSON layout is only read; write .xyz, .extxyz or .db.")
+    if suffix not in _READERS:
+        raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
+    if not frames:
+        raise DataError(f"{path}: there are no frames to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    partial.unlink(missing_ok=True)
+    try:
+        if suffix == ".db":
+            formats.write_db(partial, frames, labels, provenance)
+        else:
+            formats.write_xyz(partial, frames, labels)
+        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+        # Gone before the data change: provenance may be missing but never be another file's.
+        _sidecar(path).unlink(missing_ok=True)
+        os.replace(partial, path)
+        if suffix != ".db" and provenance is not None:
+            partial.write_text(
+                json.dumps({"sha256": digest, "provenance": provenance}, indent=1, sort_keys=True) + "\n"
+            )
+            os.replace(partial, _sidecar(path))
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """Return what :func:`write_frames` noted about a file's making, ``None`` where nothing is.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, or was changed since its provenance was written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    if path.suffix.lower() == ".db":
+        return connect(str(path), type="db", use_lock_file=False).metadata.get("provenance")
+    if not _sidecar(path).is_file():
+        return None
+    noted = json.loads(_sidecar(path).read_text())
+    if noted["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise DataError(
+            f"{path}: changed since {_sidecar(path).name} was written, which no longer describes it; "
+            "generate the file again or remove the note."
+        )
+    return noted["provenance"]

@@ -1,0 +1,86 @@
+"""Recipes: YAML files checked against pydantic models before any computing starts.
+
+Paths in a recipe are relative to the working directory, as on the command line.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from mlpot.errors import RecipeError
+
+
+class Recipe(BaseModel):
+    """Base of all recipes and their sections: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            known = list(cls.model_fields)
+            for key in data:
+                if key not in known:
+                    close = get_close_matches(str(key), known, n=1)
+                    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}."
+                    raise ValueError(f"unknown key '{key}'; {hint}")
+        return data
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def parse_recipe(kind: type[R], data: Any, where: str) -> R:
+    """Return the recipe that plain data describe.
+
+    Raises
+    ------
+    RecipeError
+        Naming the place in the recipe and, for a misspelt key, the likely one.
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            place = ".".join(str(part) for part in item["loc"])
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{place}: {message}" if place else message)
+        raise RecipeError(f"{where}: " + "; ".join(problems)) from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing, is not YAML, or does not hold a mapping.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe; check the path.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, this is {type(data).__name__}.")
+    return data
+
+
+def load_recipe(kind: type[R], path: str | Path) -> R:
+    """Return the recipe in a YAML file; see :func:`parse_recipe` for the errors."""
+    return parse_recipe(kind, read_yaml(path), str(path))
+
+
+def dump_recipe(recipe: BaseModel, path: str | Path) -> None:
+    """Write a recipe, all defaults spelled out."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
