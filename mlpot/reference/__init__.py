@@ -1,0 +1,1 @@
+"""Where labels come from: classical force fields and sampling plans."""
