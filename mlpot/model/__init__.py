@@ -1,0 +1,1 @@
+"""The potential: bases, network, repulsion, forces and stress, model file."""

@@ -1,0 +1,220 @@
+r"""What every potential shares: forces and stress from local energies.
+
+A model says only what the energy of each atom is, given the environments of all atoms. With
+bond vectors :math:`r_{ij} = r_j - r_i` and :math:`g_{ij} = \partial E / \partial r_{ij}`,
+
+.. math::
+    F_i = \sum_j (g_{ij} - g_{ji}), \qquad
+    \sigma = \frac{1}{V} \frac{\partial E}{\partial \varepsilon}
+           = \frac{1}{V} \sum_{ij} \mathrm{sym}(r_{ij} \otimes g_{ij}).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from mlpot.data.frame import Frame
+from mlpot.data.graph import batch_graphs, frame_graph
+from mlpot.errors import ElementError
+from mlpot.model.environment import Environments, gather_environments
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model says about a batch of B structures with N atoms, as float64 tensors.
+
+    Attributes
+    ----------
+    energy : (B,)
+        eV.
+    local_energies : (N,)
+        eV; they add up to ``energy``.
+    forces : (N, 3)
+        eV/Å.
+    stress : (B, 3, 3)
+        eV/Å³, tensile positive; NaN for a structure without volume.
+    """
+
+    energy: Tensor
+    local_energies: Tensor
+    forces: Tensor
+    stress: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The same for one structure, as numpy arrays: energy (eV), forces (N, 3), stress (3, 3)."""
+
+    energy: float
+    local_energies: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+class LocalEnergyModel(nn.Module, ABC):
+    """A sum of local energies; subclasses implement :meth:`local_energies` and nothing else.
+
+    Parameters
+    ----------
+    elements
+        Atomic numbers the model knows; their order is the order of its element tables.
+    """
+
+    elements: tuple[int, ...]
+
+    def __init__(self, elements: Sequence[int]) -> None:
+        super().__init__()
+        self.elements = tuple(elements)
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Distance (Å) beyond which atoms do not see each other."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of everything that follows the bond vectors."""
+        return torch.float64
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Chemical symbols of :attr:`elements`."""
+        return tuple(chemical_symbols[z] for z in self.elements)
+
+    @abstractmethod
+    def local_energies(self, environments: Environments) -> Tensor:
+        """Return the energy of every atom (N,), eV, from bonds in Å."""
+
+    def __add__(self, other: LocalEnergyModel) -> SumModel:
+        return SumModel([self, other])
+
+    def species(self, numbers: Tensor) -> Tensor:
+        """Return the rows of the element tables for atomic numbers.
+
+        Raises
+        ------
+        ElementError
+            For an element the model does not know.
+        """
+        rows = torch.full((len(chemical_symbols),), -1, device=numbers.device)
+        rows[list(self.elements)] = torch.arange(len(self.elements), device=numbers.device)
+        species = rows[numbers]
+        if (species < 0).any():
+            unknown = sorted({chemical_symbols[int(z)] for z in numbers[species < 0]})
+            raise ElementError(
+                f"element {', '.join(unknown)} is unknown to this model, which knows "
+                f"{', '.join(self.symbols)}; give it a donor first: "
+                f"mlpot transfer --from MODEL --to {unknown[0]} --donor {self.symbols[0]} ..."
+            )
+        return species
+
+    def environments(self, graph: Data) -> Environments:
+        """Return the environments of a graph; bond vectors in float64 first, then in :attr:`dtype`."""
+        centre, neighbour = graph.edge_index
+        cells = graph.cell.view(-1, 3, 3)
+        if graph.batch is None:
+            translations = graph.shift @ cells[0]
+        else:
+            translations = torch.einsum("ea,eab->eb", graph.shift, cells[graph.batch[centre]])
+        bonds = graph.pos[neighbour] - graph.pos[centre] + translations
+        species = self.species(graph.numbers)
+        return gather_environments(bonds.to(self.dtype), graph.edge_index, graph.reverse, species)
+
+    def forward(self, graph: Data, create_graph: bool = False) -> Output:
+        """Return energies, forces and stress of a graph or a batch of graphs.
+
+        Parameters
+        ----------
+        graph
+            :class:`~mlpot.data.graph.Graph` or batch; pairs beyond the cutoff do no harm.
+        create_graph
+            Keep the graph of derivatives, to train on forces.
+        """
+        owner = graph.batch if graph.batch is not None else torch.zeros_like(graph.numbers)
+        cells = graph.cell.view(-1, 3, 3)
+        environments = self.environments(graph)
+        with torch.enable_grad():
+            environments = replace(environments, vectors=environments.vectors.requires_grad_())
+            local = self.local_energies(environments).double()
+            energy = local.new_zeros(len(cells)).index_add(0, owner, local)
+            (gradient,) = torch.autograd.grad(
+                energy.sum(), environments.vectors, create_graph=create_graph, materialize_grads=True
+            )
+        forces = (gradient - environments.exchange(gradient)).double().sum(1)
+        virial = torch.einsum("nka,nkb->nab", environments.vectors.detach().double(), gradient.double())
+        virial = virial.new_zeros(len(cells), 3, 3).index_add(0, owner, virial)
+        volume = torch.linalg.det(cells).abs()
+        volume = torch.where(volume > 0, volume, torch.nan)
+        stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+        if not create_graph:
+            energy, local = energy.detach(), local.detach()
+        return Output(energy, local, forces, stress)
+
+    def predict(self, structures: Atoms | Frame | Sequence[Atoms | Frame]) -> list[Prediction]:
+        """Return energies, forces and stress of structures, one at a time.
+
+        Raises
+        ------
+        ElementError, GeometryError
+            For an unknown element, or for atoms on top of each other.
+        """
+        several = [structures] if isinstance(structures, Atoms | Frame) else list(structures)
+        device = next(iter(self.buffers())).device
+        predictions = []
+        for index, structure in enumerate(several):
+            if isinstance(structure, Atoms):
+                structure = Frame.from_atoms(structure, source=f"structure {index}")
+            output = self(batch_graphs([frame_graph(structure, self.cutoff)]).to(device))
+            predictions.append(
+                Prediction(
+                    energy=float(output.energy[0]),
+                    local_energies=output.local_energies.cpu().numpy(),
+                    forces=output.forces.cpu().numpy(),
+                    stress=output.stress[0].cpu().numpy(),
+                )
+            )
+        return predictions
+
+
+class SumModel(LocalEnergyModel):
+    """The sum of models that know the same elements in the same order."""
+
+    def __init__(self, terms: Sequence[LocalEnergyModel]) -> None:
+        super().__init__(terms[0].elements)
+        for term in terms[1:]:
+            if term.elements != self.elements:
+                raise ElementError(
+                    f"models for {self.symbols} and {term.symbols} cannot be added: "
+                    "their elements or the order of them differ."
+                )
+        self.terms = nn.ModuleList(terms)
+
+    @property
+    def cutoff(self) -> float:
+        """The largest cutoff of the terms."""
+        return max(term.cutoff for term in self._terms())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The highest precision among the terms."""
+        return torch.float64 if any(t.dtype == torch.float64 for t in self._terms()) else torch.float32
+
+    def _terms(self) -> list[LocalEnergyModel]:
+        return list(self.terms)  # type: ignore[arg-type]
+
+    def local_energies(self, environments: Environments) -> Tensor:
+        """Return the summed local energies, (N,)."""
+        energies = []
+        for term in self._terms():
+            own = replace(environments, vectors=environments.vectors.to(term.dtype))
+            energies.append(term.local_energies(own).double())
+        return torch.stack(energies).sum(0)

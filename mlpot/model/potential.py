@@ -1,0 +1,123 @@
+r"""The potential of mlpot.
+
+.. math::
+    E = \sum_i \left[ E_0(z_i) + u\, e(z_i)\, \varepsilon_i(\{s_{ij} r_{ij}\}) \right]
+        + E_\mathrm{ZBL}
+
+with a network :math:`\varepsilon` in reduced units. Per element there are three scalars: the
+offset :math:`E_0`, the energy scale :math:`e` and the length scale :math:`s` of corresponding
+states (1 for the element the network was trained on first; a potential of silicon serves
+germanium with s about 0.95). Between unlike elements lengths 1/s average:
+:math:`s_{ij} = 2 / (1/s_i + 1/s_j)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from mlpot.errors import ElementError
+from mlpot.model.base import LocalEnergyModel
+from mlpot.model.environment import Environments
+from mlpot.model.network import DensityNetwork, NetworkConfig
+from mlpot.model.repulsion import ZBL
+
+
+class Potential(LocalEnergyModel):
+    """Offsets, a network in reduced units, and nuclear repulsion.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols, one row of every element table each.
+    config
+        Shape of the network.
+    repulsion
+        Whether the ZBL core is part of the potential.
+    seed
+        Of the initial weights.
+    provenance
+        What is known about the making of this potential; plain data, kept in the model file.
+    """
+
+    element_tables = ("offsets", "energy_scales", "length_scales")
+    scalar_names = (*element_tables, "energy_unit")
+
+    def __init__(
+        self,
+        elements: Sequence[str],
+        config: NetworkConfig | None = None,
+        repulsion: bool = True,
+        seed: int = 0,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__([atomic_numbers[symbol] for symbol in elements])
+        if len(set(elements)) != len(elements) or not elements:
+            raise ElementError(f"elements must be one or more different symbols, got {list(elements)}.")
+        self.config = config or NetworkConfig()
+        self.network = DensityNetwork(self.config, len(elements), torch.Generator().manual_seed(seed))
+        self.repulsion = ZBL(self.elements) if repulsion else None
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.offsets: Tensor
+        self.energy_scales: Tensor
+        self.length_scales: Tensor
+        self.energy_unit: Tensor
+        self.register_buffer("offsets", torch.zeros(len(elements), dtype=torch.float64))
+        self.register_buffer("energy_scales", torch.ones(len(elements), dtype=torch.float64))
+        self.register_buffer("length_scales", torch.ones(len(elements), dtype=torch.float64))
+        self.register_buffer("energy_unit", torch.ones((), dtype=torch.float64))
+        self.float()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Potential:
+        # The physical scalars stay in double precision whatever the network computes in.
+        scalars = {name: self._buffers[name] for name in self.scalar_names}
+        super()._apply(fn, recurse)
+        for name, value in scalars.items():
+            assert value is not None
+            self._buffers[name] = value.to(fn(value).device)
+        return self
+
+    @property
+    def cutoff(self) -> float:
+        """Largest distance (Å) at which two atoms of any known elements see each other."""
+        cutoff = self.config.cutoff / float(self.length_scales.min())
+        return max(cutoff, self.repulsion.cutoff) if self.repulsion is not None else cutoff
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network."""
+        return self.network.radial.scale.dtype
+
+    def element_table_names(self) -> set[str]:
+        """Return the names of all tensors whose first axis runs over the elements.
+
+        A module declares its own in ``element_tables``; adding an element means adding a row to
+        each of these and touching nothing else.
+        """
+        return {
+            f"{prefix}.{name}" if prefix else name
+            for prefix, module in self.named_modules()
+            for name in getattr(module, "element_tables", ())
+        }
+
+    def reduced(self, environments: Environments) -> Environments:
+        """Return the environments in the network's units of length."""
+        lengths = (1.0 / self.length_scales)[environments.species]
+        factors = 2.0 / (lengths[:, None] + lengths[environments.neighbour])
+        return environments.scaled(factors.to(environments.vectors.dtype))
+
+    def network_energies(self, environments: Environments) -> Tensor:
+        """Return what the network contributes to each atom, (N,) float64, eV."""
+        scale = self.energy_unit * self.energy_scales[environments.species]
+        return scale * self.network(self.reduced(environments)).double()
+
+    def local_energies(self, environments: Environments) -> Tensor:
+        """Return offset, network and repulsion of each atom, (N,) float64, eV."""
+        energies = self.offsets[environments.species] + self.network_energies(environments)
+        if self.repulsion is not None:
+            energies = energies + self.repulsion.local_energies(environments).double()
+        return energies

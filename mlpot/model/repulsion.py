@@ -1,0 +1,65 @@
+r"""Screened nuclear repulsion (ZBL), switched off smoothly before bonds begin.
+
+.. math::
+    V(r) = \frac{Z_1 Z_2 e^2}{4 \pi \varepsilon_0 r}\, \phi(r / a)\, f(r / r_{12}), \qquad
+    a = \frac{0.46850}{Z_1^{0.23} + Z_2^{0.23}} \text{ Å}
+
+with the universal screening function of Ziegler, Biersack & Littmark (1985). The switch
+:math:`f(x) = 1 - 10x^3 + 15x^4 - 6x^5` ends at :math:`r_{12}`, a fraction of the sum of the
+covalent radii: the repulsion keeps atoms apart where no training data are, and leaves bonds
+to the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi
+
+import torch
+from ase.data import covalent_radii
+from ase.units import _e, _eps0, m
+from torch import Tensor
+
+from mlpot.model.base import LocalEnergyModel
+from mlpot.model.environment import Environments
+
+#: e²/(4 pi eps0), eV Å.
+COULOMB = _e / (4.0 * pi * _eps0) * m
+#: The switch ends at this fraction of the summed covalent radii (1.78 Å for Si-Si).
+RANGE = 0.8
+_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
+_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
+
+
+class ZBL(LocalEnergyModel):
+    """ZBL repulsion between the elements of a model; no parameters to learn."""
+
+    def __init__(self, elements: Sequence[int]) -> None:
+        super().__init__(elements)
+        self.charges: Tensor
+        self.radii: Tensor
+        numbers = torch.tensor(self.elements)
+        self.register_buffer("charges", numbers.double(), persistent=False)
+        radii = torch.as_tensor(covalent_radii)[numbers]
+        self.register_buffer("radii", radii.double() * RANGE, persistent=False)
+
+    @property
+    def cutoff(self) -> float:
+        """Where the longest-ranged pair is switched off, Å."""
+        return 2.0 * float(self.radii.max())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision the module was brought to."""
+        return self.charges.dtype
+
+    def local_energies(self, environments: Environments) -> Tensor:
+        """Return half of each pair's repulsion for each of its atoms, (N,), eV."""
+        own, other = environments.species[:, None], environments.species[environments.neighbour]
+        distances = environments.distances
+        za, zb = self.charges[own], self.charges[other]
+        x = (distances / (self.radii[own] + self.radii[other])).clamp(max=1.0)
+        switch = 1.0 - x.pow(3) * (10.0 - 15.0 * x + 6.0 * x.square())
+        reduced = distances * (za.pow(0.23) + zb.pow(0.23)) / 0.46850
+        screening = sum(c * torch.exp(-b * reduced) for c, b in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
+        return 0.5 * (COULOMB * za * zb / distances * screening * switch).sum(1)
