@@ -1,0 +1,1 @@
+"""Loss, training module, averaging of weights, exact resume."""

@@ -1,0 +1,214 @@
+"""Fit a potential to frames: a run directory that can be interrupted and resumed exactly.
+
+A run directory holds ``model.safetensors`` (the best model by validation), ``metrics.csv`` (a
+row per epoch), ``log.txt`` and ``checkpoints/`` (``last`` to resume from, ``best``).
+Checkpoints are written at the end of epochs: an interruption costs the epoch under way, and
+the resumed run repeats it with the same order of batches.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch_geometric.loader import DataLoader
+
+from mlpot.data.frame import Frame
+from mlpot.data.graph import frame_graphs
+from mlpot.errors import DataError, MLPotError, RecipeError
+from mlpot.model.file import save_model
+from mlpot.model.potential import Potential
+from mlpot.training.checkpoint import SafeCheckpointIO
+from mlpot.training.module import EpochShuffle, FitModule
+from mlpot.training.settings import FitSettings
+
+
+class Interrupted(MLPotError):
+    """Ctrl-C during a fit; the message says how to continue."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit ended: epochs done, seconds it took, validation errors of the model kept."""
+
+    epochs: int
+    seconds: float
+    validation: dict[str, float]
+
+
+class _Record(Callback):
+    """Rows of ``metrics.csv`` and lines of ``log.txt``, in step with the checkpoints."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.rows = directory, []  # type: tuple[Path, list[dict[str, Any]]]
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the row of this epoch."""
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if "(" not in k}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "rate": trainer.optimizers[-1].param_groups[-1]["lr"],
+            **metrics,
+        }
+        self.rows.append(row)
+        with (self.directory / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(k for r in self.rows for k in r)), restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        text = "  ".join(f"{name} {value:.5g}" for name, value in row.items() if name != "epoch")
+        with (self.directory / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"epoch {row['epoch']}  {time.monotonic() - self.started:.1f} s  {text}\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, so that a resumed run continues the same table."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows up from a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+@contextmanager
+def _interruptible(run: Path) -> Iterator[None]:
+    """Turn Ctrl-C into :class:`Interrupted` (Lightning would end the process)."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted(f"{run}: interrupted; all finished epochs are kept, continue with --resume.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _fingerprint(
+    potential: Potential, train: Sequence[Frame], validation: Sequence[Frame], settings: FitSettings
+) -> str:
+    """Return a hash of everything a fit depends on, to refuse resuming another one."""
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    digest.update(json.dumps(potential.config.asdict(), sort_keys=True).encode())
+    for name, tensor in sorted(potential.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    for frame in [*train, *validation]:
+        digest.update(frame.content_hash.encode())
+    return digest.hexdigest()
+
+
+def fit(
+    potential: Potential,
+    train: Sequence[Frame],
+    validation: Sequence[Frame],
+    settings: FitSettings,
+    run: str | Path,
+    resume: bool = False,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Fit ``potential`` in place and leave the best model by validation in it and on disk.
+
+    Parameters
+    ----------
+    potential
+        As :func:`~mlpot.training.initialise.new_potential` or a transfer made it. A resumed run
+        is given the same starting point again.
+    train, validation
+        Frames; without validation frames the last averaged model is kept.
+    settings
+        See :class:`FitSettings`.
+    run
+        Run directory.
+    resume
+        Continue the run in ``run`` from its last finished epoch.
+    progress
+        Show a progress bar.
+    callbacks
+        Further Lightning callbacks.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C.
+    RecipeError
+        If ``run`` holds a run and ``resume`` is false, or holds another run than this one.
+    DataError
+        If there is nothing to train on.
+    """
+    run = Path(run)
+    last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
+    if not train:
+        raise DataError("there are no training frames; check the data and the split.")
+    if (last.exists() or (run / "model.safetensors").exists()) and not resume:
+        raise RecipeError(f"{run}: holds a run already; continue it with --resume or choose another --out.")
+    run.mkdir(parents=True, exist_ok=True)
+    potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
+    fingerprint = _fingerprint(potential, train, validation, settings)
+    identity = run / "checkpoints" / "fit.json"
+    if last.exists() and json.loads(identity.read_text())["fingerprint"] != fingerprint:
+        raise RecipeError(
+            f"{run}: the run there was started from other data, settings or weights; resume it with the "
+            "same ones, or choose another --out."
+        )
+    identity.parent.mkdir(exist_ok=True)
+    identity.write_text(json.dumps({"fingerprint": fingerprint}))
+
+    started = time.monotonic()
+    shuffle = EpochShuffle(len(train), settings.seed)
+    training = DataLoader(frame_graphs(train, potential.cutoff), settings.batch_size, sampler=shuffle)
+    held_out = DataLoader(frame_graphs(validation, potential.cutoff), settings.batch_size)
+    module = FitModule(potential, settings, settings.epochs * math.ceil(len(train) / settings.batch_size))
+    monitor: dict[str, Any] = {"monitor": "loss"} if validation else {}
+    checkpoints = ModelCheckpoint(
+        best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
+        enable_version_counter=False, **monitor,
+    )  # fmt: skip
+    hooks: list[Callback] = [_Record(run), EMAWeightAveraging(decay=settings.average, use_buffers=False)]
+    if settings.patience is not None:
+        if not validation:
+            raise RecipeError("patience: early stopping needs validation frames; hold some out.")
+        hooks.append(EarlyStopping("loss", patience=settings.patience, check_on_train_epoch_end=True))
+    checkpoint_io = SafeCheckpointIO()
+    with warnings.catch_warnings():
+        # Lightning's advice on data loading does not apply: graphs are built once and kept.
+        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec).*")
+        trainer = lightning.Trainer(
+            accelerator="auto", devices=1, max_epochs=settings.epochs, logger=False,
+            callbacks=[*hooks, *callbacks, checkpoints], plugins=[checkpoint_io],
+            gradient_clip_val=settings.gradient_clip, num_sanity_val_steps=0, inference_mode=False,
+            enable_progress_bar=progress, enable_model_summary=False,
+        )  # fmt: skip
+        if settings.epochs:
+            with _interruptible(run):
+                trainer.fit(
+                    module,
+                    training,
+                    held_out if validation else None,
+                    ckpt_path=last if last.exists() else None,
+                )
+    scores: dict[str, float] = {}
+    if best.exists():
+        kept = checkpoint_io.load_checkpoint(best)
+        module.load_state_dict(kept["state_dict"])
+        rows = next(s["rows"] for name, s in kept["callbacks"].items() if name.startswith("_Record"))
+        scores = {k: v for k, v in rows[-1].items() if k not in ("rate", "train_loss")}
+    potential.eval().cpu()
+    save_model(potential, run / "model.safetensors")
+    return FitResult(trainer.current_epoch, time.monotonic() - started, scores)

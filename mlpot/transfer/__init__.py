@@ -1,0 +1,1 @@
+"""Carrying a potential from one element to another: donors, corresponding states, strategies."""

@@ -1,0 +1,111 @@
+"""Carry a potential to other elements: donate, scale, shift, fine-tune; and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mlpot.data.frame import Frame
+from mlpot.errors import DataError
+from mlpot.model.potential import Potential
+from mlpot.training.offsets import least_squares_offsets
+from mlpot.training.settings import FitSettings
+from mlpot.transfer.corresponding import Scales, fit_scales, set_scales
+from mlpot.transfer.donor import TransferReport, donate
+
+#: Fine-tuning on few frames: small batches and gentle rates; chosen on ``ge_train`` without its
+#: hold-out (docs/decisions.md).
+FINE_TUNING = FitSettings(epochs=100, batch_size=2, rate=1e-3, matrix_rate=2e-3, average=0.98)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A potential carried to its targets, not yet fine-tuned."""
+
+    model: Potential
+    scales: Scales
+    offset_residual: float | None
+    report: TransferReport
+
+
+def shift_offsets(model: Potential, frames: Sequence[Frame]) -> float:
+    """Re-estimate the offsets so that energies of frames fit on average.
+
+    Returns the root mean square of the energies left, eV/atom; see
+    :func:`~mlpot.training.offsets.least_squares_offsets` for the errors.
+    """
+    model.offsets.zero_()
+    interaction = torch.tensor([prediction.energy for prediction in model.predict(frames)])
+    offsets, residual = least_squares_offsets(frames, model.elements, interaction.numpy())
+    model.offsets.copy_(torch.as_tensor(offsets))
+    return residual
+
+
+def carry(
+    donor: Potential,
+    targets: Sequence[str],
+    frames: Sequence[Frame] = (),
+    donors: Mapping[str, str] | None = None,
+    scales: Scales | None = None,
+) -> Carried:
+    """Return a potential of the target elements before any gradient step ("zero-shot").
+
+    Parameters
+    ----------
+    donor
+        A trained potential; it is not changed.
+    targets
+        Chemical symbols of the new potential.
+    frames
+        Labelled frames of the targets: they fit the scales, unless given, and the offsets.
+    donors
+        Which known element serves which target; see
+        :func:`~mlpot.transfer.donor.complete_donors`.
+    scales
+        Corresponding-states scalars; fitted to the forces of ``frames`` if not given.
+
+    Raises
+    ------
+    DataError
+        If there are neither frames nor scales, or frames contain other elements.
+    """
+    model, report = donate(donor, targets, donors)
+    strangers = sorted(set().union(*(frame.symbols for frame in frames)) - set(targets)) if frames else []
+    if strangers:
+        raise DataError(
+            f"the frames contain {', '.join(strangers)}, which is not among the targets {list(targets)}."
+        )
+    if scales is None:
+        if not frames:
+            raise DataError(
+                "no frames and no scales: give labelled frames, or lattice constants and cohesive energies."
+            )
+        scales = fit_scales(model, report.donors, frames)
+    else:
+        set_scales(model, (model.length_scales.clone(), model.energy_scales.clone()), scales)
+    detail = f"length {scales.length:.4f}, energy {scales.energy:.4f} of the donor's: {scales.origin}"
+    if (scales.length, scales.energy) != (1.0, 1.0):
+        report.mark("length_scales", "re-estimated", detail)
+        report.mark("energy_scales", "re-estimated", detail)
+    residual = None
+    if any(frame.energy is not None for frame in frames):
+        residual = shift_offsets(model, frames)
+        report.mark(
+            "offsets", "re-estimated", f"least squares on the frames, {1e3 * residual:.1f} meV/atom left"
+        )
+    else:
+        report.notes.append(
+            "offsets are the donor's: no frame has an energy, total energies are not comparable."
+        )
+    model.provenance = {
+        "parent": _summary(donor),
+        "transfer": {"donors": report.donors, "scales": scales.asdict()},
+    }
+    return Carried(model, scales, residual, report)
+
+
+def _summary(donor: Potential) -> dict[str, Any]:
+    return {"elements": list(donor.symbols), "provenance": donor.provenance}
