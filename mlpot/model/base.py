@@ -168,7 +168,7 @@ class LocalEnergyModel(nn.Module, ABC):
             For an unknown element, or for atoms on top of each other.
         """
         several = [structures] if isinstance(structures, Atoms | Frame) else list(structures)
-        device = next(iter(self.buffers())).device
+        device = next((buffer.device for buffer in self.buffers()), torch.device("cpu"))
         predictions = []
         for index, structure in enumerate(several):
             if isinstance(structure, Atoms):

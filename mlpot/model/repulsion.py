@@ -36,29 +36,23 @@ class ZBL(LocalEnergyModel):
 
     def __init__(self, elements: Sequence[int]) -> None:
         super().__init__(elements)
-        self.charges: Tensor
-        self.radii: Tensor
+        # Float64 constants, cast where they are used, so that no change of precision rounds them.
         numbers = torch.tensor(self.elements)
-        self.register_buffer("charges", numbers.double(), persistent=False)
-        radii = torch.as_tensor(covalent_radii)[numbers]
-        self.register_buffer("radii", radii.double() * RANGE, persistent=False)
+        self.charges = numbers.double()
+        self.radii = torch.as_tensor(covalent_radii)[numbers] * RANGE
 
     @property
     def cutoff(self) -> float:
         """Where the longest-ranged pair is switched off, Å."""
         return 2.0 * float(self.radii.max())
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision the module was brought to."""
-        return self.charges.dtype
-
     def local_energies(self, environments: Environments) -> Tensor:
         """Return half of each pair's repulsion for each of its atoms, (N,), eV."""
         own, other = environments.species[:, None], environments.species[environments.neighbour]
         distances = environments.distances
-        za, zb = self.charges[own], self.charges[other]
-        x = (distances / (self.radii[own] + self.radii[other])).clamp(max=1.0)
+        charges, radii = self.charges.to(distances), self.radii.to(distances)
+        za, zb = charges[own], charges[other]
+        x = (distances / (radii[own] + radii[other])).clamp(max=1.0)
         switch = 1.0 - x.pow(3) * (10.0 - 15.0 * x + 6.0 * x.square())
         reduced = distances * (za.pow(0.23) + zb.pow(0.23)) / 0.46850
         screening = sum(c * torch.exp(-b * reduced) for c, b in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
