@@ -1,0 +1,1 @@
+"""Experiments: scratch against transfer, and their reports."""

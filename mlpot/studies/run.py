@@ -1,0 +1,228 @@
+"""Run a study from its recipe to its report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+from matplotlib.figure import Figure
+
+from mlpot.data.files import read_frames
+from mlpot.errors import RecipeError
+from mlpot.recipe import dump_recipe
+from mlpot.reference.classical import classical_calculator, force_field, lattice_constant
+from mlpot.simulation.calculator import MLPotCalculator
+from mlpot.simulation.stability import stability
+from mlpot.studies import report
+from mlpot.studies.compare import ARMS, Stage, TargetFrames, scratch_arm, train_donor, transfer_arms
+from mlpot.studies.recipe import DynamicsSection, StudyRecipe
+
+Say = Callable[[str], None]
+
+
+def run_study(recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None) -> dict[str, Any]:
+    """Carry out a study; what an earlier, interrupted call finished is not done again.
+
+    Parameters
+    ----------
+    recipe
+        What to compare.
+    out
+        Run directory: ``seed-N/ARM/`` with models and records, ``results.json``,
+        ``report.html``, ``recipe.yaml``, ``split.json``.
+    say
+        Called with a line for every step begun.
+
+    Returns
+    -------
+    dict
+        The content of ``results.json``.
+
+    Raises
+    ------
+    RecipeError
+        If ``out`` holds another study, or the recipe asks for what cannot be.
+    DataError
+        For data that cannot be read or divided as asked.
+    """
+    started = time.monotonic()
+    out = Path(out)
+    _claim(out, recipe)
+    donor = recipe.donor.data.load()
+    target = recipe.target.data.load()
+    if not target.validation:
+        raise RecipeError("target.data.validation: a study needs a hold-out; give a fraction or a file.")
+    test = read_frames(recipe.donor.test, recipe.donor.data.labels.keys()) if recipe.donor.test else []
+    (out / "split.json").write_text(
+        json.dumps({"donor": donor.membership(), "target": target.membership()}, indent=1)
+    )
+    frames = TargetFrames(target.train, target.validation, tuple(recipe.target.data.stratify))
+    config = recipe.network.config()
+    seeds = []
+    for seed in recipe.seeds:
+        stage = Stage(out / f"seed-{seed}", say)
+        few, rest = frames.draw(recipe.target.frames, seed)
+        learning = recipe.donor.fit.model_copy(update={"seed": seed})
+        record = train_donor(
+            stage, donor.train, donor.validation, test, [recipe.donor.element], config, learning
+        )
+        tuning = recipe.target.fine_tuning.model_copy(update={"seed": seed})
+        arms = transfer_arms(stage, few, frames.holdout, recipe.target.element, tuning)
+        fresh = recipe.target.scratch.fit.model_copy(update={"seed": seed})
+        rates = recipe.target.scratch.rates
+        arms["scratch"] = scratch_arm(
+            stage, few, rest, frames.holdout, recipe.target.element, config, fresh, rates
+        )
+        seeds.append({"seed": seed, "frames": [f.source for f in few], "donor": record, "arms": arms})
+    results: dict[str, Any] = {"title": recipe.title, "seeds": seeds}
+    if recipe.dynamics is not None:
+        results["dynamics"] = _dynamics(recipe, out, say)
+    results["verdict"] = verdict(recipe, results)
+    results["seconds"] = time.monotonic() - started
+    results["recipe"] = (out / "recipe.yaml").read_text()
+    (out / "results.json").write_text(json.dumps(results, indent=1))
+    say("report")
+    report.write_report(out / "report.html", results, _figures(recipe, out, results, frames))
+    return results
+
+
+def _claim(out: Path, recipe: StudyRecipe) -> None:
+    """Make the run directory this study's, or refuse if it is another's."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "recipe.yaml"
+    before = path.read_text() if path.exists() else None
+    fresh = out / "recipe.yaml.partial"
+    dump_recipe(recipe, fresh)
+    if before is not None and before != fresh.read_text():
+        fresh.unlink()
+        raise RecipeError(f"{out}: holds a study of another recipe; choose another --out or remove it.")
+    fresh.replace(path)
+
+
+def _start(dynamics: DynamicsSection, element: str) -> Atoms:
+    if dynamics.structure is not None:
+        atoms = read(dynamics.structure)
+        assert isinstance(atoms, Atoms)
+        return atoms
+    if dynamics.reference is None:
+        raise RecipeError("dynamics: give `structure` (a file) or `reference` (a classical force field).")
+    if force_field(dynamics.reference).element != element:
+        raise RecipeError(f"dynamics.reference: {dynamics.reference} is not a force field of {element}.")
+    crystal = bulk(element, "diamond", a=lattice_constant(dynamics.reference), cubic=True)
+    return crystal.repeat(dynamics.repeat)
+
+
+def _dynamics(recipe: StudyRecipe, out: Path, say: Say) -> dict[str, Any]:
+    """Return stability records of the arms of the first seed."""
+    dynamics = recipe.dynamics
+    assert dynamics is not None
+    unknown = sorted(set(dynamics.arms) - set(ARMS))
+    if unknown:
+        raise RecipeError(f"dynamics.arms: {', '.join(unknown)} is no arm; choose among {', '.join(ARMS)}.")
+    atoms = _start(dynamics, recipe.target.element)
+    stage = Stage(out / f"seed-{recipe.seeds[0]}", say)
+    records = {}
+    for arm in dynamics.arms:
+        path = stage.directory / arm / "dynamics.json"
+        if not path.exists():
+            say(f"{stage.directory.name}: molecular dynamics, {arm}")
+            result = stability(
+                MLPotCalculator(stage.model(arm)),
+                atoms,
+                dynamics.temperatures,
+                dynamics.seeds,
+                dynamics.time_ps,
+                timestep_fs=dynamics.timestep_fs,
+                reference=classical_calculator(dynamics.reference) if dynamics.reference else None,
+            )
+            path.write_text(json.dumps(result.to_dict(), indent=1))
+        records[arm] = json.loads(path.read_text())
+    return records
+
+
+def verdict(recipe: StudyRecipe, results: dict[str, Any]) -> list[str]:
+    """Return what the numbers say, in sentences computed from them."""
+    mae = {
+        arm: [seed["arms"][arm]["holdout"]["all"]["forces_mae"] for seed in results["seeds"]] for arm in ARMS
+    }
+    mean = {arm: float(np.mean(values)) for arm, values in mae.items()}
+    wins = sum(t < s for t, s in zip(mae["transfer"], mae["scratch"], strict=True))
+    few, count = recipe.target.frames, len(results["seeds"])
+    source, element = recipe.donor.element, recipe.target.element
+    sentences = [
+        f"With {few} frames of {element}, transfer from {source} leaves a force error of "
+        f"{mean['transfer']:.0f} meV/Å on the hold-out, training from scratch {mean['scratch']:.0f} meV/Å "
+        f"(mean absolute, {count} seed{'s' if count > 1 else ''}); transfer is better in {wins} of {count}.",
+        f"Before any fine-tuning, two scalars fitted to the same frames bring the {source} potential from "
+        f"{mean['plain']:.0f} to {mean['reduced']:.0f} meV/Å.",
+    ]
+    worse = []
+    for label, key, unit in (("energy", "energy_mae", "meV/atom"), ("stress", "stress_mae", "GPa")):
+        pairs = [
+            [seed["arms"][arm]["holdout"]["all"][key] for seed in results["seeds"]]
+            for arm in ("transfer", "scratch")
+        ]
+        if None not in pairs[0] and np.mean(pairs[0]) > np.mean(pairs[1]):
+            worse.append(f"{label} ({np.mean(pairs[0]):.2f} against {np.mean(pairs[1]):.2f} {unit})")
+    groups = set.intersection(*(set(seed["arms"]["transfer"]["holdout"]) for seed in results["seeds"])) - {
+        "all"
+    }
+    for group in sorted(groups):
+        t, s = (
+            float(np.mean([seed["arms"][arm]["holdout"][group]["forces_mae"] for seed in results["seeds"]]))
+            for arm in ("transfer", "scratch")
+        )
+        if t > s:
+            worse.append(f"forces of {group} ({t:.1f} against {s:.1f} meV/Å)")
+    sentences.append(
+        f"Worse with transfer: {'; '.join(worse)}."
+        if worse
+        else "Nothing measured here is worse with transfer."
+    )
+    for arm, record in (results.get("dynamics") or {}).items():
+        runs = [run for entry in record["temperatures"] for run in entry["runs"]]
+        alive = sum(run["censored"] for run in runs)
+        sentences.append(
+            f"Molecular dynamics, {report.NAMES[arm]}: {alive} of {len(runs)} runs of "
+            f"{record['protocol']['time_ps']:g} ps survive (up to {record['temperatures'][-1]['temperature_K']:g} K)."
+        )
+    return sentences
+
+
+def _figures(
+    recipe: StudyRecipe, out: Path, results: dict[str, Any], frames: TargetFrames
+) -> dict[str, Figure]:
+    first = out / f"seed-{recipe.seeds[0]}"
+    with (first / "donor" / "fit" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    figures = {
+        f"Force error on {len(frames.holdout)} held-out frames of {recipe.target.element}; "
+        "one point a seed, the bar is their mean.": report.force_figure(results["seeds"]),
+    }
+    if rows and "forces_mae" in rows[-1]:
+        figures["The donor learns (first seed)."] = report.learning_figure(rows, recipe.donor.element)
+    stage, pairs = Stage(first, lambda text: None), {}
+    labelled = [frame for frame in frames.holdout if frame.forces is not None]
+    for arm in ("scratch", "reduced", "transfer"):
+        predicted = stage.model(arm).predict(labelled)
+        pairs[arm] = (
+            np.concatenate([frame.forces.ravel() for frame in labelled if frame.forces is not None]),
+            np.concatenate([prediction.forces.ravel() for prediction in predicted]),
+        )
+    figures["Predicted against true forces on the hold-out (first seed)."] = report.parity_figure(pairs)
+    if results.get("dynamics"):
+        figures["Survival in molecular dynamics (Kaplan–Meier)."] = report.survival_figure(
+            results["dynamics"]
+        )
+        if recipe.dynamics is not None and recipe.dynamics.reference:
+            caption = f"Radial distribution against the true dynamics ({recipe.dynamics.reference})."
+            figures[caption] = report.radial_figure(results["dynamics"])
+    return figures
