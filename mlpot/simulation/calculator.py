@@ -1,0 +1,105 @@
+"""Potentials of mlpot as ASE calculators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from mlpot.conventions import matrix_to_voigt
+from mlpot.data.graph import structure_graph
+from mlpot.errors import GeometryError
+from mlpot.model.base import LocalEnergyModel
+from mlpot.simulation.skin import SkinnedNeighbours
+
+
+class MLPotCalculator(Calculator):
+    """Energy, free energy, per-atom energies, forces and stress of a potential.
+
+    One line in any ASE script: ``atoms.calc = MLPotCalculator("model.safetensors")``.
+
+    Parameters
+    ----------
+    model
+        A potential, the path of a model file, or the name of a shipped model. Files are loaded
+        in float32; for float64 give ``load_model(path, dtype=torch.float64)``. A potential is
+        moved to ``device``; if it is changed afterwards, make a new calculator.
+    skin
+        Å by which the neighbour list reaches beyond the cutoff, so that it serves many steps
+        (see :class:`~mlpot.simulation.skin.SkinnedNeighbours`). Results do not depend on it.
+    device
+        Where the model runs.
+
+    Attributes
+    ----------
+    model : LocalEnergyModel
+        The potential.
+    neighbours : SkinnedNeighbours
+        Its neighbour list; ``neighbours.builds`` counts how often it was built.
+
+    Notes
+    -----
+    energy and free_energy in eV, energies (N,) in eV, forces (N, 3) in eV/Å, stress (6,) in
+    eV/Å³ in ASE's Voigt order xx yy zz yz xz xy, tensile positive.
+
+    Raises
+    ------
+    ModelFileError
+        On construction, for a file that cannot be loaded.
+    ElementError
+        On evaluation, for an element that the model does not know.
+    GeometryError
+        On evaluation, for atoms on top of each other, positions that are not finite, or none.
+    PropertyNotImplementedError
+        For the stress of a structure whose cell has no volume.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    name = "mlpot"
+
+    def __init__(
+        self, model: LocalEnergyModel | str | Path, skin: float = 0.5, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__()
+        if isinstance(model, str | Path):
+            from mlpot.model.file import load_model
+
+            model = load_model(model, device=device)
+        self.model: LocalEnergyModel = model.to(device)
+        self.device = torch.device(device)
+        self.neighbours = SkinnedNeighbours(model.cutoff, skin)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill ``results`` for a structure; called by ASE."""
+        super().calculate(atoms, properties, system_changes)
+        structure: Atoms = self.atoms
+        if len(structure) == 0:
+            raise GeometryError("the structure has no atoms; there is nothing to calculate.")
+        has_volume = structure.cell.rank == 3
+        if "stress" in properties and not has_volume:
+            raise PropertyNotImplementedError(
+                "stress is not defined: the cell has no volume. Give the structure three "
+                "independent lattice vectors, or ask for energy and forces only."
+            )
+        cell = structure.cell.array
+        neighbours = self.neighbours.find(structure.positions, cell, structure.pbc)
+        graph = structure_graph(structure.numbers, structure.positions, cell, neighbours)
+        output = self.model(graph.to(self.device))
+        energy = float(output.energy[0])
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": output.local_energies.cpu().numpy(),
+            "forces": output.forces.cpu().numpy(),
+        }
+        if has_volume:
+            self.results["stress"] = matrix_to_voigt(output.stress[0].cpu().numpy())

@@ -1,0 +1,156 @@
+"""When a run counts as failed."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import covalent_radii
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlpot.data.neighbours import find_neighbours
+
+
+class StopCriteria(BaseModel):
+    """Signs that a trajectory has left physics; ``None`` switches one off.
+
+    Energies and forces that are not finite, and structures on which the calculator refuses to
+    work, always stop a run.
+
+    Parameters
+    ----------
+    min_distance
+        Smallest distance allowed between two atoms, as a fraction of the sum of their
+        covalent radii.
+    max_force
+        Largest force allowed on an atom, eV/Å.
+    runaway_factor
+        A run stops when its kinetic temperature stays above ``T (runaway_factor +
+        5 sqrt(2 / dof))`` for ``runaway_window_fs``. The second term leaves room for the thermal
+        fluctuation of few atoms, whose standard deviation is ``T sqrt(2 / dof)``.
+    runaway_window_fs
+        How long that must last without a break, fs.
+    energy_deviation
+        Where a reference calculator is given: how far the potential energy of the model may
+        move from the reference along the trajectory, eV/atom. The difference at the first
+        frame is subtracted, so that energy zeros need not agree.
+    interval
+        Steps between checks of distances.
+    reference_interval
+        Steps between calls of the reference calculator.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_distance: float | None = Field(0.6, gt=0.0, lt=1.0)
+    max_force: float | None = Field(100.0, gt=0.0)
+    runaway_factor: float | None = Field(3.0, gt=1.0)
+    runaway_window_fs: float = Field(50.0, ge=0.0)
+    energy_deviation: float | None = Field(0.1, gt=0.0)
+    interval: int = Field(5, ge=1)
+    reference_interval: int = Field(50, ge=1)
+
+
+class StopMonitor:
+    """The criteria applied to one run, step by step.
+
+    Parameters
+    ----------
+    criteria
+        What is watched.
+    temperature
+        Target, K; ``None`` (a run without one) leaves the temperature unwatched.
+    timestep_fs
+        fs.
+    reference
+        Calculator whose energies are the truth; ``None`` leaves the energy unwatched.
+    """
+
+    def __init__(
+        self,
+        criteria: StopCriteria,
+        temperature: float | None,
+        timestep_fs: float,
+        reference: Calculator | None = None,
+    ) -> None:
+        self.criteria, self.temperature, self.timestep_fs = criteria, temperature, timestep_fs
+        self.reference = reference
+        self._hot_since: int | None = None
+        self._zero: float | None = None
+
+    def check(self, step: int, atoms: Atoms) -> str | None:
+        """Return why the run must stop at this step, or ``None``.
+
+        ``atoms`` carry their calculator, with results for the present positions.
+        """
+        criteria = self.criteria
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            return "energy or forces are not finite"
+        largest = float(np.linalg.norm(forces, axis=1).max())
+        if criteria.max_force is not None and largest > criteria.max_force:
+            return f"force of {largest:.1f} eV/Å on an atom (limit {criteria.max_force:g})"
+        if step % criteria.interval == 0 and (reason := self.check_distances(atoms)):
+            return reason
+        return self._check_temperature(step, atoms) or self._check_reference(step, atoms, energy)
+
+    def check_distances(self, atoms: Atoms) -> str | None:
+        """Return which two atoms are too close, or ``None``.
+
+        Raises
+        ------
+        GeometryError
+            For atoms on top of each other.
+        """
+        fraction = self.criteria.min_distance
+        if fraction is None:
+            return None
+        radii = covalent_radii[atoms.numbers]
+        cell = atoms.cell.array
+        near = find_neighbours(atoms.positions, cell, atoms.pbc, 2.0 * fraction * float(radii.max()))
+        if not len(near):
+            return None
+        distances = np.linalg.norm(near.vectors(atoms.positions, cell), axis=1)
+        ratios = distances / (radii[near.centre] + radii[near.neighbour])
+        worst = int(ratios.argmin())
+        if ratios[worst] >= fraction:
+            return None
+        i, j = int(near.centre[worst]), int(near.neighbour[worst])
+        return (
+            f"atoms {i} and {j} ({atoms.symbols[i]}, {atoms.symbols[j]}) at {distances[worst]:.2f} Å, "
+            f"{ratios[worst]:.2f} of their covalent radii (limit {fraction:g})"
+        )
+
+    def _check_temperature(self, step: int, atoms: Atoms) -> str | None:
+        criteria = self.criteria
+        if criteria.runaway_factor is None or self.temperature is None:
+            return None
+        room = 5.0 * (2.0 / atoms.get_number_of_degrees_of_freedom()) ** 0.5
+        limit, present = self.temperature * (criteria.runaway_factor + room), atoms.get_temperature()
+        if present <= limit:
+            self._hot_since = None
+            return None
+        if self._hot_since is None:
+            self._hot_since = step
+        if (step - self._hot_since) * self.timestep_fs < criteria.runaway_window_fs:
+            return None
+        return (
+            f"temperature {present:.0f} K, above {limit:.0f} K for {criteria.runaway_window_fs:g} fs "
+            f"(target {self.temperature:g} K)"
+        )
+
+    def _check_reference(self, step: int, atoms: Atoms, energy: float) -> str | None:
+        criteria = self.criteria
+        if self.reference is None or criteria.energy_deviation is None or step % criteria.reference_interval:
+            return None
+        difference = (energy - self.reference.get_property("energy", atoms)) / len(atoms)
+        if self._zero is None:
+            self._zero = difference
+        deviation = difference - self._zero
+        # Not "greater than": NaN must stop the run as well.
+        if abs(deviation) <= criteria.energy_deviation:
+            return None
+        return (
+            f"energy moved {deviation:+.3f} eV/atom from the reference calculator "
+            f"(limit {criteria.energy_deviation:g})"
+        )

@@ -1,0 +1,1 @@
+"""Physics checks for any potential."""
