@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.md.langevin import Langevin
 
+from mlpot import __version__
 from mlpot.conventions import voigt_to_matrix
 from mlpot.data.frame import Frame
 from mlpot.errors import RecipeError
@@ -61,15 +62,8 @@ def provenance(plan: SamplingPlan) -> dict[str, Any]:
     return {
         "recipe": plan.model_dump(mode="json"),
         "force_field": dataclasses.asdict(force_field(plan.calculator)),
-        "versions": {name: _version(name) for name in ("mlpot", "ase", "matscipy", "numpy")},
+        "versions": {"mlpot": __version__} | {name: version(name) for name in ("ase", "matscipy", "numpy")},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "not installed"
 
 
 Sampled = Iterator[tuple[Atoms, dict[str, Any]]]

@@ -29,13 +29,16 @@ NAMES = {
 }
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}img{max-width:100%}figcaption{color:#555;font-size:.9rem}
-.verdict{background:#eef5ef;border-left:4px solid #1b6b3a;padding:.6rem 1rem}code{background:#f3f3f3;padding:0 .2rem}
+table{border-collapse:collapse;margin:1rem 0}
+th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}
+img{max-width:100%}
+figcaption{color:#555;font-size:.9rem}
+.verdict{background:#eef5ef;border-left:4px solid #1b6b3a;padding:.6rem 1rem}
 """
 
 
-def figure_png(figure: Figure) -> bytes:
+def _png(figure: Figure) -> bytes:
     """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
@@ -181,8 +184,18 @@ def dynamics_table(dynamics: dict[str, Any]) -> tuple[list[str], list[list[str]]
     return header, rows
 
 
-def write_report(path: Path, results: dict[str, Any], figures: dict[str, Figure]) -> None:
-    """Write the page: verdict, figures with captions as keys, tables, recipe."""
+def write_report(path: Path, results: dict[str, Any], figures: dict[str, tuple[str, Figure]]) -> None:
+    """Write the page, and its figures beside it in ``figures/NAME.png``.
+
+    Parameters
+    ----------
+    path
+        The page.
+    results
+        As :func:`mlpot.studies.run.run_study` returns them.
+    figures
+        Caption and figure by name.
+    """
     seeds = results["seeds"]
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
@@ -190,10 +203,14 @@ def write_report(path: Path, results: dict[str, Any], figures: dict[str, Figure]
         f"<h1>{html.escape(results['title'])}</h1>",
         "<div class='verdict'>" + "".join(f"<p>{html.escape(v)}</p>" for v in results["verdict"]) + "</div>",
     ]
-    for caption, figure in figures.items():
-        image = base64.b64encode(figure_png(figure)).decode()
+    folder = path.parent / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, (caption, figure) in figures.items():
+        image = _png(figure)
+        (folder / f"{name}.png").write_bytes(image)
         parts.append(
-            f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{image}'>"
+            f"<figure><img alt='{html.escape(caption)}' "
+            f"src='data:image/png;base64,{base64.b64encode(image).decode()}'>"
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
     parts.append("<h2>Errors on the hold-out</h2>" + _table(*error_table(seeds)))

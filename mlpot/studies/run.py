@@ -192,37 +192,38 @@ def verdict(recipe: StudyRecipe, results: dict[str, Any]) -> list[str]:
         alive = sum(run["censored"] for run in runs)
         sentences.append(
             f"Molecular dynamics, {report.NAMES[arm]}: {alive} of {len(runs)} runs of "
-            f"{record['protocol']['time_ps']:g} ps survive (up to {record['temperatures'][-1]['temperature_K']:g} K)."
+            f"{record['protocol']['time_ps']:g} ps survive, up to "
+            f"{max(entry['temperature_K'] for entry in record['temperatures']):g} K."
         )
     return sentences
 
 
 def _figures(
     recipe: StudyRecipe, out: Path, results: dict[str, Any], frames: TargetFrames
-) -> dict[str, Figure]:
+) -> dict[str, tuple[str, Figure]]:
     first = out / f"seed-{recipe.seeds[0]}"
     with (first / "donor" / "fit" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    figures = {
-        f"Force error on {len(frames.holdout)} held-out frames of {recipe.target.element}; "
-        "one point a seed, the bar is their mean.": report.force_figure(results["seeds"]),
-    }
+    element = recipe.target.element
+    caption = (
+        f"Force error on {len(frames.holdout)} held-out frames of {element}; one point a seed, bars: mean."
+    )
+    figures = {"forces": (caption, report.force_figure(results["seeds"]))}
     if rows and "forces_mae" in rows[-1]:
-        figures["The donor learns (first seed)."] = report.learning_figure(rows, recipe.donor.element)
+        learning = report.learning_figure(rows, recipe.donor.element)
+        figures["learning"] = ("The donor learns (first seed).", learning)
     stage, pairs = Stage(first, lambda text: None), {}
     labelled = [frame for frame in frames.holdout if frame.forces is not None]
+    true = np.concatenate([frame.forces.ravel() for frame in labelled if frame.forces is not None])
     for arm in ("scratch", "reduced", "transfer"):
         predicted = stage.model(arm).predict(labelled)
-        pairs[arm] = (
-            np.concatenate([frame.forces.ravel() for frame in labelled if frame.forces is not None]),
-            np.concatenate([prediction.forces.ravel() for prediction in predicted]),
-        )
-    figures["Predicted against true forces on the hold-out (first seed)."] = report.parity_figure(pairs)
+        pairs[arm] = (true, np.concatenate([prediction.forces.ravel() for prediction in predicted]))
+    caption = "Predicted against true forces on the hold-out (first seed)."
+    figures["parity"] = (caption, report.parity_figure(pairs))
     if results.get("dynamics"):
-        figures["Survival in molecular dynamics (Kaplan–Meier)."] = report.survival_figure(
-            results["dynamics"]
-        )
+        survival = report.survival_figure(results["dynamics"])
+        figures["survival"] = ("Survival in molecular dynamics (Kaplan-Meier, first seed).", survival)
         if recipe.dynamics is not None and recipe.dynamics.reference:
             caption = f"Radial distribution against the true dynamics ({recipe.dynamics.reference})."
-            figures[caption] = report.radial_figure(results["dynamics"])
+            figures["radial"] = (caption, report.radial_figure(results["dynamics"]))
     return figures
