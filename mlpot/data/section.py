@@ -37,9 +37,9 @@ class HoldoutSection(Recipe):
     """How validation frames are held out; see :func:`~mlpot.data.split.split_frames`."""
 
     fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    keys: list[str] = []
+    keys: list[str] = Field(default=[])
     block: int | None = Field(default=None, ge=1)
-    stratify: list[str] = []
+    stratify: list[str] = Field(default=[])
     seed: int = Field(default=0, ge=0)
 
 
@@ -97,7 +97,7 @@ class DataSection(Recipe):
     train: list[str] = Field(min_length=1)
     labels: LabelSection = LabelSection()
     frames: int | None = Field(default=None, ge=1)
-    stratify: list[str] = []
+    stratify: list[str] = Field(default=[])
     seed: int = Field(default=0, ge=0)
     validation: str | HoldoutSection | None = HoldoutSection()
 

@@ -14,6 +14,7 @@ from mlpot.conventions import matrix_to_voigt
 from mlpot.data.graph import structure_graph
 from mlpot.errors import GeometryError
 from mlpot.model.base import LocalEnergyModel
+from mlpot.model.file import load_model
 from mlpot.simulation.skin import SkinnedNeighbours
 
 
@@ -66,8 +67,6 @@ class MLPotCalculator(Calculator):
     ) -> None:
         super().__init__()
         if isinstance(model, str | Path):
-            from mlpot.model.file import load_model
-
             model = load_model(model, device=device)
         self.model: LocalEnergyModel = model.to(device)
         self.device = torch.device(device)

@@ -40,6 +40,9 @@ from mlpot.training.settings import FitSettings
 class Interrupted(MLPotError):
     """Ctrl-C during a fit; the message says how to continue."""
 
+    #: What a shell expects of a program that SIGINT ended.
+    exit_status = 130
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -83,6 +86,21 @@ class _Record(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class _Checkpoints(ModelCheckpoint):
+    """Checkpoints of a run whose directory may be moved between stop and resume."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the scores under the paths of today; Lightning forgets the best model otherwise."""
+        here = Path(self.dirpath or "")
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        paths = {name: moved(value) for name, value in state_dict.items() if name.endswith("_path")}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": str(here)})
+
+
 @contextmanager
 def _interruptible(run: Path) -> Iterator[None]:
     """Turn Ctrl-C into :class:`Interrupted` (Lightning would end the process)."""
@@ -98,6 +116,20 @@ def _interruptible(run: Path) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def check_run(run: str | Path, resume: bool) -> bool:
+    """Refuse to start where a run is already; return whether there is one to resume.
+
+    Raises
+    ------
+    RecipeError
+        If ``run`` holds a run and ``resume`` is false.
+    """
+    last = Path(run) / "checkpoints" / "last.ckpt"
+    if not resume and (last.exists() or (Path(run) / "model.safetensors").exists()):
+        raise RecipeError(f"{run}: holds a run already; continue it with --resume or choose another --out.")
+    return last.exists()
 
 
 def _fingerprint(
@@ -156,8 +188,7 @@ def fit(
     last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
     if not train:
         raise DataError("there are no training frames; check the data and the split.")
-    if (last.exists() or (run / "model.safetensors").exists()) and not resume:
-        raise RecipeError(f"{run}: holds a run already; continue it with --resume or choose another --out.")
+    check_run(run, resume)
     run.mkdir(parents=True, exist_ok=True)
     potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
     fingerprint = _fingerprint(potential, train, validation, settings)
@@ -176,7 +207,7 @@ def fit(
     held_out = DataLoader(frame_graphs(validation, potential.cutoff), settings.batch_size)
     module = FitModule(potential, settings, settings.epochs * math.ceil(len(train) / settings.batch_size))
     monitor: dict[str, Any] = {"monitor": "loss"} if validation else {}
-    checkpoints = ModelCheckpoint(
+    checkpoints = _Checkpoints(
         best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
         enable_version_counter=False, **monitor,
     )  # fmt: skip
@@ -188,7 +219,7 @@ def fit(
     checkpoint_io = SafeCheckpointIO()
     with warnings.catch_warnings():
         # Lightning's advice on data loading does not apply: graphs are built once and kept.
-        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec).*")
+        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`).*")
         trainer = lightning.Trainer(
             accelerator="auto", devices=1, max_epochs=settings.epochs, logger=False,
             callbacks=[*hooks, *callbacks, checkpoints], plugins=[checkpoint_io],

@@ -18,7 +18,7 @@ from mlpot.transfer.donor import TransferReport, donate
 
 #: Fine-tuning on few frames: small batches and gentle rates; chosen on ``ge_train`` without its
 #: hold-out (docs/decisions.md).
-FINE_TUNING = FitSettings(epochs=100, batch_size=2, rate=1e-3, matrix_rate=2e-3, average=0.98)
+FINE_TUNING = FitSettings(epochs=100, batch_size=2, rate=1e-3, matrix_rate=5e-3, average=0.98)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""``mlpot stability``: how a potential survives molecular dynamics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mlpot.cli.options import Friction, Json, Model, Structure, Supercell, Timestep
+from mlpot.cli.output import emit, line, new_table, progress_bar, working
+
+EXAMPLE = (
+    "Example:  mlpot stability runs/ge/model.safetensors --structure data/sw/ge.xyz "
+    "--temperatures 300 900 1500 --seeds 3 --time 5 --reference sw-ge --out runs/ge/stability"
+)
+
+
+def stability(
+    model: Model,
+    structure: Structure,
+    temperatures: Annotated[
+        list[float], typer.Option(metavar="K K ...", help="One or more, as in --temperatures 300 900 1500.")
+    ],
+    time: Annotated[float, typer.Option(metavar="PS", help="Length of each run, ps.")],
+    seeds: Annotated[int, typer.Option(metavar="N", help="Runs per temperature.", min=1)] = 3,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Force field that is the truth: sw-si, sw-ge, t3-si or t3-ge."),
+    ] = None,
+    timestep: Timestep = 1.0,
+    friction: Friction = 10.0,
+    equilibration: Annotated[
+        float | None,
+        typer.Option(metavar="PS", help="Left out of radial distributions. \\[a fifth of the time]"),
+    ] = None,
+    supercell: Supercell = (1, 1, 1),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where stability.json, final.xyz and rdf_<T>K.csv go."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run Langevin dynamics per temperature and seed, and count who survives.
+
+    A run fails on values that are not finite, atoms too close, forces or
+    temperature out of hand, and, with a reference, when its energy leaves the
+    true one; then the radial distribution is compared as well. Intervals are
+    of 95 %.
+    """
+    with working():
+        from mlpot.data.structure import read_structure
+        from mlpot.errors import RecipeError
+        from mlpot.reference.classical import classical_calculator
+        from mlpot.simulation.calculator import MLPotCalculator
+        from mlpot.simulation.run import write_stability
+        from mlpot.simulation.stability import stability as carry_out
+
+        if out is not None and (out / "stability.json").exists():
+            raise RecipeError(f"{out}: holds a stability test already; choose another --out or remove it.")
+        atoms = read_structure(structure, supercell)
+        teacher = classical_calculator(reference) if reference is not None else None
+        with progress_bar() as update:
+            report = carry_out(
+                MLPotCalculator(model),
+                atoms,
+                temperatures,
+                range(seeds),
+                time,
+                timestep_fs=timestep,
+                friction_per_ps=friction,
+                equilibration_ps=equilibration,
+                reference=teacher,
+                progress=update,
+            )
+        files = write_stability(report, out) if out is not None else []
+        document = {
+            "command": "stability",
+            "model": model,
+            "structure": structure,
+            "reference": reference,
+            **report.to_dict(),
+            "files": files,
+        }
+    emit(document, json, lambda console: _show(console, document))
+
+
+def _show(console: Console, document: dict[str, Any]) -> None:
+    time = document["protocol"]["time_ps"]
+    table = new_table("T (K)", "survived", "P(survival)", "shortest ps", "mean T", "RDF error")
+    table.caption = f"survival of {time:g} ps with its 95 % interval; RDF error: mean |g - g_ref|"
+    for result in document["temperatures"]:
+        runs = result["runs"]
+        low, high = result["survival_95"]
+        alive = sum(run["censored"] for run in runs)
+        measured = [run["mean_temperature"] for run in runs if run["mean_temperature"] is not None]
+        table.add_row(
+            f"{result['temperature_K']:g}",
+            f"{alive} of {len(runs)}",
+            f"{result['survival']:.2f} [{low:.2f}, {high:.2f}]",
+            f"{min(run['survived_ps'] for run in runs):g}",
+            f"{sum(measured) / len(measured):.0f}" if measured else "–",
+            f"{result['radial']['error']:.3f}" if result["radial"] else "–",
+        )
+    console.print(table)
+    for result in document["temperatures"]:
+        for run in result["runs"]:
+            if run["reason"] is not None:
+                where = f"{run['temperature']:g} K, seed {run['seed']}, {run['survived_ps']:g} ps"
+                line(console, "failed", f"{where}: {run['reason']}")
+        if document["reference"] and result["radial_missing"]:
+            line(console, "no RDF", f"{result['temperature_K']:g} K: {result['radial_missing']}")
+    for file in document["files"]:
+        line(console, "written", file)

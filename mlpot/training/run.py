@@ -1,0 +1,179 @@
+"""A training run from its recipe: frames, a new potential, the fit, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from mlpot.data.frame import Frame
+from mlpot.data.section import DataSection, DataSets
+from mlpot.errors import DataError
+from mlpot.model.network import NetworkConfig
+from mlpot.model.potential import Potential
+from mlpot.recipe import Recipe, dump_recipe
+from mlpot.training.errors import summarise
+from mlpot.training.fit import check_run, fit
+from mlpot.training.initialise import new_potential
+from mlpot.training.offsets import composition
+from mlpot.training.settings import FitSettings
+
+_PACKAGES = ("torch", "lightning", "e3nn", "torch-geometric", "ase", "numpy")
+
+
+class ModelSection(Recipe):
+    """Shape of a new potential; see :class:`~mlpot.model.network.NetworkConfig`."""
+
+    cutoff: float = Field(default=NetworkConfig.cutoff, gt=0.0)
+    radial: int = Field(default=NetworkConfig.radial, ge=1)
+    l_max: int = Field(default=NetworkConfig.l_max, ge=0, le=6)
+    l_features: int = Field(default=NetworkConfig.l_features, ge=0, le=6)
+    channels: int = Field(default=NetworkConfig.channels, ge=1)
+    layers: int = Field(default=NetworkConfig.layers, ge=1)
+    hidden: int = Field(default=NetworkConfig.hidden, ge=1)
+    repulsion: bool = True
+
+    @field_validator("l_features")
+    @classmethod
+    def _no_degree_beyond_density(cls, value: int, info: Any) -> int:
+        if "l_max" in info.data and value > info.data["l_max"]:
+            raise ValueError(f"{value} exceeds l_max = {info.data['l_max']}; features come from densities.")
+        return value
+
+    def network(self) -> NetworkConfig:
+        """Return the shape of the network alone."""
+        return NetworkConfig(**self.model_dump(exclude={"repulsion"}))
+
+
+class TrainRecipe(Recipe):
+    """Everything that ``mlpot train`` needs to know.
+
+    ``elements``: chemical symbols, by default those of the data. ``offsets``:
+    ``least_squares``, or the energy of an isolated atom (eV) of each element; see
+    :mod:`mlpot.training.offsets`.
+    """
+
+    data: DataSection
+    elements: list[str] | None = Field(default=None, min_length=1)
+    model: ModelSection = ModelSection()
+    offsets: Literal["least_squares"] | dict[str, float] = "least_squares"
+    fit: FitSettings = FitSettings()
+
+
+def train(
+    recipe: TrainRecipe, run: str | Path, resume: bool = False, progress: bool = False
+) -> dict[str, Any]:
+    """Train a new potential and leave it in a run directory.
+
+    The directory then holds ``recipe.yaml`` (all defaults spelled out), ``split.json`` (which
+    frame was on which side), and what :func:`~mlpot.training.fit.fit` writes.
+
+    Parameters
+    ----------
+    recipe
+        What to do.
+    run
+        Run directory.
+    resume
+        Continue the run that is there, with the same recipe.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        Plain values: path of the model, elements, counts of frames, offsets with what they
+        leave (eV/atom), errors on the validation frames (``None`` without any;
+        :class:`~mlpot.training.errors.ErrorSummary`), notes.
+
+    Raises
+    ------
+    MLPotError
+        For data, settings or a directory that cannot be used; :class:`Interrupted` on Ctrl-C.
+    """
+    run = Path(run)
+    resumed = check_run(run, resume)
+    sets = recipe.data.load()
+    recipe = recipe.model_copy(update={"elements": recipe.elements or sets.symbols})
+    offsets = recipe.offsets if isinstance(recipe.offsets, dict) else None
+    potential = new_potential(
+        sets.train,
+        recipe.elements or [],
+        recipe.model.network(),
+        recipe.model.repulsion,
+        offsets,
+        recipe.fit.seed,
+    )
+    notes = list(sets.notes)
+    if offsets is None and len(potential.elements) == 1:
+        notes.append(
+            f"the offset of {potential.symbols[0]} is the mean energy per atom: with one element, offset and "
+            "cohesive energy are not separable; give the energy of the isolated atom for absolute energies."
+        )
+    summary = {
+        "run": str(run),
+        "model": str(run / "model.safetensors"),
+        "elements": list(potential.symbols),
+        "parameters": sum(parameter.numel() for parameter in potential.parameters()),
+        "frames": sets.counts(),
+        "offsets": offset_summary(potential, sets.train),
+        "notes": notes,
+    }
+    if not resumed:
+        start_run(run, recipe, sets, summary)
+    potential.provenance = {"kind": "train", **provenance(recipe, sets)}
+    result = fit(potential, sets.train, sets.validation, recipe.fit, run, resume, progress)
+    errors = summarise(sets.validation, potential.predict(sets.validation)) if sets.validation else None
+    return summary | {
+        "epochs": result.epochs,
+        "seconds": result.seconds,
+        "errors": asdict(errors) if errors else None,
+    }
+
+
+def start_run(run: Path, recipe: Recipe, sets: DataSets | None, summary: dict[str, Any]) -> None:
+    """Write down, before any computing, what a run will do."""
+    run.mkdir(parents=True, exist_ok=True)
+    if sets is not None:
+        (run / "split.json").write_text(json.dumps(sets.membership(), indent=1) + "\n", encoding="utf-8")
+    with (run / "log.txt").open("a", encoding="utf-8") as log:
+        for name, value in summary.items():
+            log.write(f"{name}: {json.dumps(value, ensure_ascii=False)}\n")
+    dump_recipe(recipe, run / "recipe.yaml")
+
+
+def provenance(recipe: Recipe, sets: DataSets | None) -> dict[str, Any]:
+    """Return what a model file keeps of its making: recipe, hashes of the data, versions."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": sets.files if sets is not None else {},
+        "frames": {"train": len(sets.train), "validation": len(sets.validation)} if sets is not None else {},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def offset_summary(potential: Potential, frames: list[Frame]) -> dict[str, Any]:
+    """Return the offsets (eV) and the root mean square energy (eV/atom) that they leave of the labels.
+
+    Raises
+    ------
+    DataError
+        If the frames hold elements that the potential does not know.
+    """
+    values = dict(zip(potential.symbols, potential.offsets.tolist(), strict=True))
+    unknown = set().union(*(frame.symbols for frame in frames)) - set(values)
+    if unknown:
+        raise DataError(f"the frames contain {', '.join(sorted(unknown))}, unknown to the potential.")
+    labelled = [frame for frame in frames if frame.energy is not None]
+    if not labelled:
+        return {"eV": values, "residual_eV_per_atom": None}
+    counts = composition(labelled, potential.elements)
+    energies = np.array([frame.energy for frame in labelled], dtype=float)
+    left = (energies - counts @ potential.offsets.numpy()) / counts.sum(1)
+    return {"eV": values, "residual_eV_per_atom": float(np.sqrt(np.mean(left**2)))}
