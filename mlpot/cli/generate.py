@@ -30,7 +30,7 @@ def generate(
         from mlpot.reference.generate import provenance
         from mlpot.reference.sampling import SamplingPlan
 
-        plan = load_recipe(SamplingPlan, recipe)  # type: ignore[type-var]
+        plan = load_recipe(SamplingPlan, recipe)
         with progress_bar() as update:
             frames = carry_out(plan, lambda part, done, total: update(done / total, part))
         write_frames(out, frames, provenance=provenance(plan))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -14,14 +12,11 @@ from pydantic import (
     model_validator,
 )
 
+from mlpot.recipe import Recipe
 from mlpot.reference.classical import force_field
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MDStage(_Strict):
+class MDStage(Recipe):
     """Langevin dynamics at constant volume, one trajectory per temperature.
 
     Attributes
@@ -81,7 +76,7 @@ class MDStage(_Strict):
         return self
 
 
-class StrainStage(_Strict):
+class StrainStage(Recipe):
     """Random symmetric strains of the crystal, each with rattled atoms.
 
     Attributes
@@ -100,7 +95,7 @@ class StrainStage(_Strict):
     rattle: Annotated[float, Field(ge=0)] = 0.0
 
 
-class RattleStage(_Strict):
+class RattleStage(Recipe):
     """The crystal with normally distributed displacements.
 
     Attributes
@@ -119,7 +114,7 @@ class RattleStage(_Strict):
 Stage = Annotated[MDStage | StrainStage | RattleStage, Field(discriminator="kind")]
 
 
-class SamplingPlan(_Strict):
+class SamplingPlan(Recipe):
     """What to sample, with which calculator, from which seed.
 
     Attributes

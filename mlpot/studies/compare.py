@@ -58,10 +58,22 @@ class TargetFrames:
 
 
 class Stage:
-    """One piece of work with a directory, a model and a record; done once."""
+    """Pieces of work under one directory, each with a model and a record; each done once.
 
-    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
-        self.directory, self.say = directory, say
+    Parameters
+    ----------
+    directory
+        Of all pieces; each has a folder of its name in it.
+    say
+        Called with a line when a piece begins.
+    provenance
+        Noted in every model file.
+    """
+
+    def __init__(
+        self, directory: Path, say: Callable[[str], None], provenance: dict[str, Any] | None = None
+    ) -> None:
+        self.directory, self.say, self.provenance = directory, say, provenance or {}
 
     def __call__(self, name: str, work: Callable[[Path], tuple[Potential, dict[str, Any]]]) -> dict[str, Any]:
         """Return the record of a stage, computing it if it is not there yet."""
@@ -71,6 +83,7 @@ class Stage:
             self.say(f"{self.directory.name}: {name}")
             directory.mkdir(parents=True, exist_ok=True)
             model, result = work(directory)
+            model.provenance = {**model.provenance, **self.provenance, "arm": name}
             save_model(model, directory / "model.safetensors")
             partial = directory / "record.json.partial"
             partial.write_text(json.dumps(result, indent=1))
@@ -124,7 +137,7 @@ def scratch_arm(
     """Train from scratch at every pair of rates (Adam, Muon); keep the best on ``rest``."""
 
     def work(directory: Path) -> tuple[Potential, dict[str, Any]]:
-        tried = []
+        tried: list[dict[str, float]] = []
         best: Potential | None = None
         for rate, matrix_rate in rates:
             model = new_potential(train, [element], config, seed=settings.seed)

@@ -5,26 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from mlpot.data.section import DataSection
-from mlpot.model.network import NetworkConfig
 from mlpot.recipe import Recipe
+from mlpot.training.run import ModelSection
 from mlpot.training.settings import FitSettings
-from mlpot.transfer.carry import FINE_TUNING
-
-
-class NetworkSection(Recipe):
-    """Shape of the network; see :class:`~mlpot.model.network.NetworkConfig`."""
-
-    cutoff: float = Field(default=NetworkConfig.cutoff, gt=0.0)
-    radial: int = Field(default=NetworkConfig.radial, ge=1)
-    l_max: int = Field(default=NetworkConfig.l_max, ge=0)
-    l_features: int = Field(default=NetworkConfig.l_features, ge=0)
-    channels: int = Field(default=NetworkConfig.channels, ge=1)
-    layers: int = Field(default=NetworkConfig.layers, ge=1)
-    hidden: int = Field(default=NetworkConfig.hidden, ge=1)
-
-    def config(self) -> NetworkConfig:
-        """Return the configuration the network is built from."""
-        return NetworkConfig(**self.model_dump())
+from mlpot.transfer.carry import FineTuning
 
 
 class DonorSection(Recipe):
@@ -39,8 +23,8 @@ class DonorSection(Recipe):
 class ScratchSection(Recipe):
     """The arm without a donor: settings, and the pairs of rates (Adam, Muon) to choose from."""
 
-    fit: FitSettings = FINE_TUNING
-    rates: list[tuple[float, float]] = [(5e-3, 2e-2), (2e-3, 1e-2), (1e-3, 5e-3)]
+    fit: FitSettings = FitSettings(epochs=200, batch_size=2, average=0.98)
+    rates: list[tuple[float, float]] = Field(default=[(5e-3, 2e-2), (2e-3, 1e-2), (1e-3, 5e-3)], min_length=1)
 
 
 class TargetSection(Recipe):
@@ -51,9 +35,9 @@ class TargetSection(Recipe):
     """
 
     element: str
-    data: DataSection = Field(...)
+    data: DataSection
     frames: int = Field(default=10, ge=1)
-    fine_tuning: FitSettings = FINE_TUNING
+    fine_tuning: FineTuning = FineTuning()
     scratch: ScratchSection = ScratchSection()
 
 
@@ -61,11 +45,11 @@ class DynamicsSection(Recipe):
     """Langevin dynamics with the potentials of the first seed, against the true dynamics.
 
     ``reference`` names a classical force field (:mod:`mlpot.reference.classical`), whose
-    equilibrium crystal, ``repeat`` conventional cells along each axis, is the start; without it
-    the hottest hold-out frame would be arbitrary, so ``structure`` must name a file.
+    equilibrium crystal (diamond, ``repeat`` conventional cells along each axis) is the start
+    unless ``structure`` names a file; without a reference it must.
     """
 
-    arms: list[str] = ["scratch", "transfer"]
+    arms: list[str] = Field(default=["scratch", "transfer"], min_length=1)
     reference: str | None = None
     structure: str | None = None
     repeat: int = Field(default=2, ge=1)
@@ -81,6 +65,6 @@ class StudyRecipe(Recipe):
     title: str
     donor: DonorSection
     target: TargetSection
-    network: NetworkSection = NetworkSection()
+    model: ModelSection = ModelSection()
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     dynamics: DynamicsSection | None = None

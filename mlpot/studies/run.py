@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.io import read
 from matplotlib.figure import Figure
 
 from mlpot.data.files import read_frames
+from mlpot.data.structure import read_structure
 from mlpot.errors import RecipeError
 from mlpot.recipe import dump_recipe
 from mlpot.reference.classical import classical_calculator, force_field, lattice_constant
@@ -24,6 +24,7 @@ from mlpot.simulation.stability import stability
 from mlpot.studies import report
 from mlpot.studies.compare import ARMS, Stage, TargetFrames, scratch_arm, train_donor, transfer_arms
 from mlpot.studies.recipe import DynamicsSection, StudyRecipe
+from mlpot.training.run import provenance
 
 Say = Callable[[str], None]
 
@@ -65,10 +66,11 @@ def run_study(recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None
         json.dumps({"donor": donor.membership(), "target": target.membership()}, indent=1)
     )
     frames = TargetFrames(target.train, target.validation, tuple(recipe.target.data.stratify))
-    config = recipe.network.config()
+    config = recipe.model.network()
     seeds = []
+    made = {"kind": "study", **provenance(recipe, None), "data": {**donor.files, **target.files}}
     for seed in recipe.seeds:
-        stage = Stage(out / f"seed-{seed}", say)
+        stage = Stage(out / f"seed-{seed}", say, made)
         few, rest = frames.draw(recipe.target.frames, seed)
         learning = recipe.donor.fit.model_copy(update={"seed": seed})
         record = train_donor(
@@ -109,9 +111,7 @@ def _claim(out: Path, recipe: StudyRecipe) -> None:
 
 def _start(dynamics: DynamicsSection, element: str) -> Atoms:
     if dynamics.structure is not None:
-        atoms = read(dynamics.structure)
-        assert isinstance(atoms, Atoms)
-        return atoms
+        return read_structure(dynamics.structure)
     if dynamics.reference is None:
         raise RecipeError("dynamics: give `structure` (a file) or `reference` (a classical force field).")
     if force_field(dynamics.reference).element != element:
@@ -165,13 +165,18 @@ def verdict(recipe: StudyRecipe, results: dict[str, Any]) -> list[str]:
         f"{mean['plain']:.0f} to {mean['reduced']:.0f} meV/Å.",
     ]
     worse = []
-    for label, key, unit in (("energy", "energy_mae", "meV/atom"), ("stress", "stress_mae", "GPa")):
+    for label, key, unit, digits in (
+        ("forces", "forces_mae", "meV/Å", 1),
+        ("energy", "energy_mae", "meV/atom", 2),
+        ("stress", "stress_mae", "GPa", 2),
+    ):
         pairs = [
             [seed["arms"][arm]["holdout"]["all"][key] for seed in results["seeds"]]
             for arm in ("transfer", "scratch")
         ]
         if None not in pairs[0] and np.mean(pairs[0]) > np.mean(pairs[1]):
-            worse.append(f"{label} ({np.mean(pairs[0]):.2f} against {np.mean(pairs[1]):.2f} {unit})")
+            ours, theirs = (f"{np.mean(pair):.{digits}f}" for pair in pairs)
+            worse.append(f"{label} ({ours} against {theirs} {unit})")
     groups = set.intersection(*(set(seed["arms"]["transfer"]["holdout"]) for seed in results["seeds"])) - {
         "all"
     }
@@ -182,16 +187,24 @@ def verdict(recipe: StudyRecipe, results: dict[str, Any]) -> list[str]:
         )
         if t > s:
             worse.append(f"forces of {group} ({t:.1f} against {s:.1f} meV/Å)")
+    dynamics = results.get("dynamics") or {}
+    survival = {
+        arm: [run["censored"] for entry in record["temperatures"] for run in entry["runs"]]
+        for arm, record in dynamics.items()
+    }
+    if {"transfer", "scratch"} <= survival.keys() and sum(survival["transfer"]) < sum(survival["scratch"]):
+        worse.append(
+            f"survival in molecular dynamics ({sum(survival['transfer'])} against "
+            f"{sum(survival['scratch'])} of {len(survival['scratch'])} runs)"
+        )
     sentences.append(
         f"Worse with transfer: {'; '.join(worse)}."
         if worse
         else "Nothing measured here is worse with transfer."
     )
-    for arm, record in (results.get("dynamics") or {}).items():
-        runs = [run for entry in record["temperatures"] for run in entry["runs"]]
-        alive = sum(run["censored"] for run in runs)
+    for arm, record in dynamics.items():
         sentences.append(
-            f"Molecular dynamics, {report.NAMES[arm]}: {alive} of {len(runs)} runs of "
+            f"Molecular dynamics, {report.NAMES[arm]}: {sum(survival[arm])} of {len(survival[arm])} runs of "
             f"{record['protocol']['time_ps']:g} ps survive, up to "
             f"{max(entry['temperature_K'] for entry in record['temperatures']):g} K."
         )

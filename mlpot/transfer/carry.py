@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 
 from mlpot.data.frame import Frame
 from mlpot.errors import DataError
 from mlpot.model.potential import Potential
 from mlpot.training.offsets import least_squares_offsets
-from mlpot.training.settings import FitSettings
+from mlpot.training.settings import FitSettings, LossSettings, LossTerm
 from mlpot.transfer.corresponding import Scales, fit_scales, set_scales
 from mlpot.transfer.donor import TransferReport, donate
 
-#: Fine-tuning on few frames: small batches and gentle rates; chosen on ``ge_train`` without its
-#: hold-out (docs/decisions.md).
-FINE_TUNING = FitSettings(epochs=100, batch_size=2, rate=1e-3, matrix_rate=5e-3, average=0.98)
+class FineTuning(FitSettings):
+    """Settings of a fit that starts from a donor and has few frames: short, energies light.
+
+    Chosen on frames of ``ge_train`` outside the hold-out (docs/decisions.md).
+    """
+
+    epochs: int = Field(default=50, ge=0)
+    batch_size: int = Field(default=2, ge=1)
+    rate: float = Field(default=2e-3, gt=0.0)
+    matrix_rate: float = Field(default=1e-2, gt=0.0)
+    average: float = Field(default=0.98, ge=0.0, lt=1.0)
+    loss: LossSettings = LossSettings(energy=LossTerm(weight=0.05, unit=0.01))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def element_properties(symbol: str) -> tuple[str, float, float]:
     RecipeError
         If the tables do not have the element.
     """
-    state = reference_states[atomic_numbers[symbol]] or {}
+    state = reference_states[atomic_numbers.get(symbol, 0)] or {}
     if "a" not in state or symbol not in COHESIVE_ENERGIES:
         raise RecipeError(
             f"no tabulated lattice constant and cohesive energy of {symbol}; give --lattice-constants and "

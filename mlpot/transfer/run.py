@@ -20,8 +20,7 @@ from mlpot.recipe import Recipe
 from mlpot.training.errors import summarise
 from mlpot.training.fit import check_run, fit
 from mlpot.training.run import provenance, start_run
-from mlpot.training.settings import FitSettings
-from mlpot.transfer.carry import FINE_TUNING, carry
+from mlpot.transfer.carry import FineTuning, carry
 from mlpot.transfer.corresponding import Scales, scales_from_properties, tabulated_scales
 from mlpot.transfer.donor import complete_donors
 
@@ -40,8 +39,8 @@ class TransferRecipe(Recipe):
     one. ``donors``: which element of the model serves each target, where it is not obvious.
     ``scales``: ``fit`` (force matching on the training frames), ``properties`` (from
     ``properties``, or tabulated experiment) or ``none`` (both 1); by default ``properties`` if
-    these are given or there are no data, else ``fit``. ``fit``: the fine-tuning; what is left
-    out has the values of :data:`~mlpot.transfer.carry.FINE_TUNING`.
+    these are given or there are no data, else ``fit``. ``fit``: the fine-tuning, with the
+    defaults of :class:`~mlpot.transfer.carry.FineTuning`.
     """
 
     model: str
@@ -50,17 +49,12 @@ class TransferRecipe(Recipe):
     data: DataSection | None = None
     scales: Literal["fit", "properties", "none"] | None = None
     properties: PropertiesSection | None = None
-    fit: FitSettings = FINE_TUNING
+    fit: FineTuning = FineTuning()
 
     @field_validator("targets", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
-
-    @field_validator("fit", mode="before")
-    @classmethod
-    def _fill_with_fine_tuning(cls, value: Any) -> Any:
-        return {**FINE_TUNING.model_dump(), **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

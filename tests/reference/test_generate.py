@@ -122,7 +122,7 @@ def test_phases_that_are_not_what_they_are_called_are_refused():
         (SOLID | {"density": 2.5}, "density belong to phase liquid"),
         (SOLID | {"phase": "liquid"}, "needs melt_temperature"),
         (SOLID | {"interval_fs": 1}, r"interval_fs \(1.0\) is shorter than timestep_fs"),
-        (SOLID | {"temperature": 300}, "temperature\n  Extra inputs are not permitted"),
+        (SOLID | {"temperature": 300}, "unknown key 'temperature'; did you mean 'temperatures'"),
         (STRAIN | {"amplitude": 0.7}, "less than 0.5"),
         (STRAIN | {"kind": "strian"}, "does not match any of the expected tags: 'md', 'strain', 'rattle'"),
         (RATTLE | {"frames": 0}, "greater than 0"),
