@@ -1,7 +1,7 @@
 """The measurements behind the defaults, one change at a time (docs/decisions.md).
 
     python benchmarks/choices.py architecture [--epochs 8]
-    python benchmarks/choices.py fine-tuning --donor runs/mlearn_si_to_ge/seed-0/donor/model.safetensors
+    python benchmarks/choices.py fine-tuning [--study runs/mlearn_si_to_ge]
 
 ``architecture`` trains on a part of mlearn's ``si_train`` and judges on the other part;
 ``fine-tuning`` transfers to ten frames of ``ge_train`` and judges on frames outside the hold-out
@@ -34,8 +34,8 @@ from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
 from mlpot.training.optimizer import MuonAdam
-from mlpot.training.settings import FitSettings
-from mlpot.transfer.carry import carry
+from mlpot.training.settings import FitSettings, LossSettings
+from mlpot.transfer.carry import FineTuning, carry
 
 HERE = Path(__file__).resolve().parent
 STUDY = load_recipe(StudyRecipe, HERE.parent / "recipes/mlearn_si_to_ge/study.yaml")
@@ -43,11 +43,16 @@ BASE = FitSettings(epochs=8)
 CONFIG = NetworkConfig()
 
 
-def report(results: list[dict], name: str, what: str, model: torch.nn.Module, frames: Sequence[Frame]) -> None:
+def report(
+    results: list[dict], name: str, what: str, model: torch.nn.Module, frames: Sequence[Frame]
+) -> None:
     """Judge a model, print a line, and write all results so far."""
     errors = errors_by_group(model, frames)["all"].asdict()
     results.append({"choice": what, **errors})
-    print(f"{what:42} forces {errors['forces_mae']:6.1f} meV/Å  energy {errors['energy_mae']:5.2f} meV/atom", flush=True)
+    print(
+        f"{what:42} forces {errors['forces_mae']:6.1f} meV/Å  energy {errors['energy_mae']:5.2f} meV/atom",
+        flush=True,
+    )
     path = HERE / "results" / f"choices_{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
@@ -102,37 +107,52 @@ def architecture(epochs: int) -> None:
         report(results, "architecture", f"{what}", model, sets.validation)
 
 
-def fine_tuning(donor: Path) -> None:
-    """Fine-tune on ten frames of germanium at several rates and lengths."""
+def fine_tuning(study: Path) -> None:
+    """Fine-tune on ten frames of germanium, three seeds, in several ways."""
     pool = STUDY.target.data.load().train
-    few = draw_frames(pool, 10, 0, STUDY.target.data.stratify).tolist()
-    train, judges = [pool[i] for i in few], [f for i, f in enumerate(pool) if i not in set(few)]
+    base = FineTuning()
+    heavy = LossSettings()
+    variants = {
+        "default": base,
+        "half the epochs": base.model_copy(update={"epochs": base.epochs // 2}),
+        "twice the epochs": base.model_copy(update={"epochs": 2 * base.epochs}),
+        "half the rates": base.model_copy(
+            update={"rate": base.rate / 2, "matrix_rate": base.matrix_rate / 2}
+        ),
+        "twice the rates": base.model_copy(
+            update={"rate": 2 * base.rate, "matrix_rate": 2 * base.matrix_rate}
+        ),
+        "energies as heavy as from scratch": base.model_copy(update={"loss": heavy}),
+        "four times the epochs, energies heavy": base.model_copy(
+            update={"epochs": 4 * base.epochs, "loss": heavy}
+        ),
+    }
     results: list[dict] = []
-    tuning = STUDY.target.fine_tuning
-    for epochs, rate, matrix_rate in [
-        (100, 1e-3, 5e-3), (100, 1e-3, 2e-3), (100, 3e-3, 1e-2), (30, 1e-3, 5e-3), (200, 1e-3, 5e-3),
-    ]:  # fmt: skip
-        model = carry(load_model(donor), ["Ge"], train).model
-        changes = {"epochs": epochs, "rate": rate, "matrix_rate": matrix_rate}
-        with tempfile.TemporaryDirectory() as run:
-            fit(model, train, [], tuning.model_copy(update=changes), run)
-        report(results, "fine_tuning", f"{epochs} epochs, Adam {rate:g}, Muon {matrix_rate:g}", model, judges)
+    for what, settings in variants.items():
+        for seed in STUDY.seeds:
+            few = draw_frames(pool, STUDY.target.frames, seed, STUDY.target.data.stratify).tolist()
+            train, judges = [pool[i] for i in few], [f for i, f in enumerate(pool) if i not in set(few)]
+            donor = load_model(study / f"seed-{seed}" / "donor" / "model.safetensors")
+            model = carry(donor, [STUDY.target.element], train).model
+            with tempfile.TemporaryDirectory() as run:
+                fit(model, train, [], settings.model_copy(update={"seed": seed}), run)
+            report(results, "fine_tuning", f"{what}, seed {seed}", model, judges)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The measurements behind the defaults.")
     parser.add_argument("part", choices=["architecture", "fine-tuning"])
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--donor", type=Path)
+    parser.add_argument(
+        "--study", type=Path, default=Path("runs/mlearn_si_to_ge"), help="where the donors are"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     if options.part == "architecture":
         architecture(options.epochs)
-    elif options.donor is None:
-        parser.error("fine-tuning needs --donor MODEL")
     else:
-        fine_tuning(options.donor)
+        fine_tuning(options.study)
 
 
 if __name__ == "__main__":

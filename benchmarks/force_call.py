@@ -104,7 +104,8 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "rounds": options.rounds,
         "contestants": {
-            name: worker.facts | {"median_ms": 1e3 * statistics.median(seconds[name]), "min_ms": 1e3 * min(seconds[name])}
+            name: worker.facts
+            | {"median_ms": 1e3 * statistics.median(seconds[name]), "min_ms": 1e3 * min(seconds[name])}
             for name, worker in workers.items()
         },
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
@@ -113,9 +114,8 @@ def main() -> None:
         worker.close()
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(
-        f"{'':12} {'parameters':>10} {'median ms':>10} {'min ms':>8}   {workers['mlpot'].facts['atoms']} atoms"
-    )
+    print(f"{workers['mlpot'].facts['atoms']} atoms, {options.threads} thread(s)")
+    print(f"{'':12} {'parameters':>10} {'median ms':>10} {'min ms':>8}")
     for name, row in result["contestants"].items():
         print(f"{name:12} {row['parameters']:>10} {row['median_ms']:>10.2f} {row['min_ms']:>8.2f}")
     ratio = result["ratio"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,11 @@ def test_the_pictures_and_pages_named_exist() -> None:
     assert targets
     for target in targets:
         assert (ROOT / target).is_file(), target
+
+
+def test_numbers_are_those_of_the_committed_results() -> None:
+    spec = spec_from_file_location("readme_numbers", ROOT / "benchmarks" / "readme_numbers.py")
+    assert spec is not None and spec.loader is not None
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.section() in README

@@ -23,7 +23,7 @@ class DonorSection(Recipe):
 class ScratchSection(Recipe):
     """The arm without a donor: settings, and the pairs of rates (Adam, Muon) to choose from."""
 
-    fit: FitSettings = FitSettings(epochs=200, batch_size=2, average=0.98)
+    fit: FitSettings = FitSettings(epochs=200, batch_size=2, average=0.98, loss=FineTuning().loss)
     rates: list[tuple[float, float]] = Field(default=[(5e-3, 2e-2), (2e-3, 1e-2), (1e-3, 5e-3)], min_length=1)
 
 

@@ -219,7 +219,9 @@ def fit(
     checkpoint_io = SafeCheckpointIO()
     with warnings.catch_warnings():
         # Lightning's advice on data loading does not apply: graphs are built once and kept.
-        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`).*")
+        warnings.filterwarnings(
+            "ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`).*"
+        )
         trainer = lightning.Trainer(
             accelerator="auto", devices=1, max_epochs=settings.epochs, logger=False,
             callbacks=[*hooks, *callbacks, checkpoints], plugins=[checkpoint_io],

@@ -17,13 +17,14 @@ from mlpot.training.settings import FitSettings, LossSettings, LossTerm
 from mlpot.transfer.corresponding import Scales, fit_scales, set_scales
 from mlpot.transfer.donor import TransferReport, donate
 
+
 class FineTuning(FitSettings):
     """Settings of a fit that starts from a donor and has few frames: short, energies light.
 
     Chosen on frames of ``ge_train`` outside the hold-out (docs/decisions.md).
     """
 
-    epochs: int = Field(default=50, ge=0)
+    epochs: int = Field(default=30, ge=0)
     batch_size: int = Field(default=2, ge=1)
     rate: float = Field(default=2e-3, gt=0.0)
     matrix_rate: float = Field(default=1e-2, gt=0.0)

@@ -1,0 +1,105 @@
+"""Write the tables of README's "Numbers" from the committed results, so that none is typed by hand.
+
+python benchmarks/readme_numbers.py            # rewrites the section in README.md
+python benchmarks/readme_numbers.py --collect  # first takes the study's results and picture from runs/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+START, END = "<!-- numbers -->", "<!-- end of numbers -->"
+ARMS = {
+    "scratch": "from scratch, best of three learning rates",
+    "plain": "silicon as it is (offsets re-estimated)",
+    "reduced": "silicon in reduced units: two scalars",
+    "transfer": "transferred: reduced units, fine-tuned",
+}
+
+
+def collect() -> None:
+    """Keep the study's results and its picture."""
+    run = ROOT / "runs" / "mlearn_si_to_ge"
+    shutil.copy(run / "results.json", RESULTS / "mlearn_si_to_ge.json")
+    (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / "figures" / "forces.png", ROOT / "docs" / "images" / "forces.png")
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Return mean and range of values over the seeds."""
+    low, high = min(values), max(values)
+    return f"{statistics.mean(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def tables() -> str:
+    """Return the section as Markdown."""
+    study = json.loads((RESULTS / "mlearn_si_to_ge.json").read_text(encoding="utf-8"))
+    seeds = study["seeds"]
+    columns = (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2), ("stress_mae", 2))
+    head = (
+        "| | force MAE (meV/Å) | force RMSE | energy MAE (meV/atom) | stress MAE (GPa) |\n|---"
+        + 4 * "|---"
+        + "|"
+    )
+    lines = [
+        f"PBE labels (mlearn, Zuo et al. 2020), {len(seeds)} seeds, mean and range; from",
+        "`mlpot study recipes/mlearn_si_to_ge/study.yaml --out runs/mlearn_si_to_ge`:",
+        "",
+        head,
+    ]
+
+    def row(name: str, summaries: list[dict]) -> str:
+        cells = [spread([summary[key] for summary in summaries], digits) for key, digits in columns]
+        return f"| {name} | " + " | ".join(cells) + " |"
+
+    lines.append(row("**silicon** on `si_test`", [seed["donor"]["test"]["all"] for seed in seeds]))
+    frames = len(seeds[0]["frames"])
+    held = seeds[0]["arms"]["transfer"]["holdout"]["all"]["frames"]
+    for arm, name in ARMS.items():
+        entry = [seed["arms"][arm]["holdout"]["all"] for seed in seeds]
+        lines.append(row(f"**germanium**, {frames} frames: {name}", entry))
+    lines += ["", f"Germanium is judged on {held} frames of `ge_train` held out in whole groups.", ""]
+    lines += [f"- {sentence}" for sentence in study["verdict"]]
+    speed = json.loads((RESULTS / "force_call.json").read_text(encoding="utf-8"))
+    ours, theirs = speed["contestants"]["mlpot"], speed["contestants"]["mace-torch"]
+    ratio = speed["ratio"]
+    lines += [
+        "",
+        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread; {speed['what']};",
+        "in turns, in one run of `python benchmarks/force_call.py`:",
+        "",
+        "| | parameters | median (ms) |\n|---|---|---|",
+        f"| mlpot (with stress) | {ours['parameters']:,} | {ours['median_ms']:.1f} |",
+        f"| mace-torch {theirs['mace-torch']}, 32x0e+32x1o, l = 3, correlation 3 | {theirs['parameters']:,} "
+        f"| {theirs['median_ms']:.1f} |",
+        "",
+        f"Ratio, median over {speed['rounds']} rounds: **{ratio['median']:.1f}** (from {ratio['min']:.1f} to "
+        f"{ratio['max']:.1f}).",
+    ]
+    return "\n".join(lines)
+
+
+def section() -> str:
+    """Return the section with its marks, as it stands in README.md."""
+    return f"{START}\n{tables()}\n{END}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rewrite the numbers of README.md from committed results.")
+    parser.add_argument("--collect", action="store_true", help="take the study's results from runs/ first")
+    if parser.parse_args().collect:
+        collect()
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, after = text.split(START)[0], text.split(END)[1]
+    path.write_text(before + section() + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+r"""Corresponding states: scalars are found where the answer is known.
+
+The labels of "germanium" follow from a random potential of silicon by the relation itself,
+evaluated on scaled geometries: :math:`E_B(r) = e E_A(s r)`, :math:`F_B = e s F_A(s r)`,
+:math:`\sigma_B = e s^3 \sigma_A(s r)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from mlpot.data.frame import Frame
+from mlpot.errors import DataError, RecipeError
+from mlpot.model.repulsion import ZBL
+from mlpot.transfer.corresponding import (
+    Scales,
+    element_properties,
+    fit_scales,
+    scales_from_properties,
+    set_scales,
+    tabulated_scales,
+)
+from mlpot.transfer.donor import donate
+
+
+def corresponding_frames(donor, s, e, count=4, a=5.43, rattle=0.15):
+    rng = np.random.default_rng(5)
+    frames = []
+    for _ in range(count):
+        atoms = bulk("Si", "diamond", a=a, cubic=True)
+        atoms.positions += rng.normal(scale=rattle, size=(8, 3))
+        (known,) = donor.predict(atoms)
+        atoms.set_cell(atoms.cell.array / s, scale_atoms=True)
+        atoms.symbols[:] = "Ge"
+        frames.append(
+            replace(
+                Frame.from_atoms(atoms),
+                energy=e * known.energy,
+                forces=e * s * known.forces,
+                stress=e * s**3 * known.stress,
+            )
+        )
+    return frames
+
+
+@pytest.mark.parametrize(("s", "e"), [(0.93, 0.8), (1.02, 1.4)])
+def test_known_scalars_are_found(make_donor, s, e):
+    donor = make_donor(repulsion=False)
+    frames = corresponding_frames(donor, s, e)
+    model, report = donate(donor, ["Ge"])
+    tried = []
+    scales = fit_scales(model, report.donors, frames, progress=tried.append)
+    assert scales.length == pytest.approx(s, abs=1e-3)
+    assert scales.energy == pytest.approx(e, rel=1e-3)
+    assert scales.force_rmse < 1e-3 * np.concatenate([f.forces for f in frames]).std()
+    assert scales.origin == "force matching on 4 frames"
+    assert tried == list(range(1, len(tried) + 1))
+    assert model.length_scales.item() == scales.length
+    assert model.energy_scales.item() == scales.energy
+
+
+def test_relation_holds_for_energy_forces_and_stress(make_donor):
+    donor = make_donor(repulsion=False)
+    donor.offsets.zero_()
+    model, _ = donate(donor, ["Ge"])
+    inherited = (model.length_scales.clone(), model.energy_scales.clone())
+    set_scales(model, inherited, Scales(0.93, 0.8, "given"))
+    for frame in corresponding_frames(donor, 0.93, 0.8, count=2):
+        (prediction,) = model.predict(frame)
+        assert prediction.energy == pytest.approx(frame.energy, rel=1e-10)
+        np.testing.assert_allclose(prediction.forces, frame.forces, atol=1e-10)
+        np.testing.assert_allclose(prediction.stress, frame.stress, atol=1e-11)
+
+
+def test_scalars_multiply_what_the_donor_had(make_donor):
+    donor = make_donor(repulsion=False)
+    frames = corresponding_frames(donor, 0.93, 0.8)
+    donor.length_scales.fill_(0.9)
+    donor.energy_scales.fill_(0.5)
+    model, report = donate(donor, ["Ge"])
+    scales = fit_scales(model, report.donors, frames)
+    assert scales.length == pytest.approx(0.93 / 0.9, abs=2e-3)
+    assert model.length_scales.item() == pytest.approx(0.93, abs=1e-3)
+    assert model.energy_scales.item() == pytest.approx(0.8, rel=2e-3)
+
+
+def test_repulsion_is_the_targets_own_and_not_scaled(make_donor):
+    frames = []
+    for frame in corresponding_frames(make_donor(repulsion=False), 0.93, 0.8, a=4.6, rattle=0.25):
+        (core,) = ZBL([32]).predict(frame)
+        frames.append(replace(frame, forces=frame.forces + core.forces))
+        assert np.abs(core.forces).max() > 0.5
+    model, report = donate(make_donor(repulsion=True), ["Ge"])
+    scales = fit_scales(model, report.donors, frames)
+    assert scales.length == pytest.approx(0.93, abs=1e-3)
+    assert scales.energy == pytest.approx(0.8, rel=1e-3)
+
+
+def test_frames_without_forces_are_not_counted(make_donor):
+    donor = make_donor(repulsion=False)
+    frames = corresponding_frames(donor, 0.93, 0.8)
+    frames[1] = replace(frames[1], forces=None)
+    model, report = donate(donor, ["Ge"])
+    scales = fit_scales(model, report.donors, frames)
+    assert scales.origin == "force matching on 3 frames"
+    assert scales.length == pytest.approx(0.93, abs=1e-3)
+
+
+def test_no_forces(make_donor, ge_frames):
+    model, report = donate(make_donor(), ["Ge"])
+    blind = [replace(frame, forces=None) for frame in ge_frames[:2]]
+    still = [replace(frame, forces=np.zeros((8, 3))) for frame in ge_frames[:2]]
+    for frames in ([], blind, still):
+        with pytest.raises(DataError, match="no frame has forces above 1 meV/Å"):
+            fit_scales(model, report.donors, frames)
+
+
+@pytest.mark.parametrize("s", [0.73, 1.17])
+def test_scale_beyond_the_search(make_donor, s):
+    donor = make_donor(repulsion=False)
+    model, report = donate(donor, ["Ge"])
+    with pytest.raises(DataError, match="the end of the search: donor and target do not correspond"):
+        fit_scales(model, report.donors, corresponding_frames(donor, s, 1.0))
+
+
+def test_forces_of_opposite_sign(make_donor):
+    donor = make_donor(repulsion=False)
+    model, report = donate(donor, ["Ge"])
+    with pytest.raises(DataError, match=r"energy scale is negative: .*check the labels"):
+        fit_scales(model, report.donors, corresponding_frames(donor, 0.93, -1.0))
+
+
+def test_properties_give_the_scales():
+    scales = scales_from_properties((5.43, 4.63), (5.66, 3.85), "handbook")
+    assert scales.length == pytest.approx(5.43 / 5.66)
+    assert scales.energy == pytest.approx(3.85 / 4.63)
+    assert (scales.origin, scales.force_rmse) == ("handbook", None)
+    assert scales.asdict()["origin"] == "handbook"
+
+
+@pytest.mark.parametrize("bad", [(0.0, 4.6), (5.4, -4.6)])
+def test_properties_must_be_positive(bad):
+    with pytest.raises(RecipeError, match="must be positive"):
+        scales_from_properties(bad, (5.66, 3.85))
+    with pytest.raises(RecipeError, match="must be positive"):
+        scales_from_properties((5.66, 3.85), bad)
+
+
+def test_silicon_to_germanium_by_experiment():
+    scales = tabulated_scales("Si", "Ge")
+    assert scales.length == pytest.approx(0.9598, abs=1e-3)
+    assert scales.energy == pytest.approx(0.8315, abs=1e-3)
+    assert "diamond" in scales.origin
+    back = tabulated_scales("Ge", "Si")
+    assert back.length * scales.length == pytest.approx(1.0)
+    assert element_properties("Si") == ("diamond", pytest.approx(5.43, abs=0.01), 4.63)
+
+
+def test_structures_must_agree():
+    with pytest.raises(
+        RecipeError, match="Si is diamond and Al is fcc: their lattice constants do not compare"
+    ):
+        tabulated_scales("Si", "Al")
+
+
+@pytest.mark.parametrize("symbol", ["As", "He", "Og", "Gee"])
+def test_element_that_is_not_tabulated(symbol):
+    with pytest.raises(RecipeError, match=f"no tabulated lattice constant and cohesive energy of {symbol}"):
+        tabulated_scales("Si", symbol)
