@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpot.cli.options import Json, RunDirectory
-from mlpot.cli.output import emit, line, new_table, silence_lightning, working
+from mlpot.cli.output import emit, is_watched, line, new_table, silence_lightning, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def study(
         def say(text: str) -> None:
             print(f"[{time.monotonic() - started:6.0f} s] {text}", file=sys.stderr, flush=True)
 
-        results = run_study(load_recipe(StudyRecipe, recipe), out, say)
+        results = run_study(load_recipe(StudyRecipe, recipe), out, say, is_watched())
     document = {"command": "study", "out": str(out)} | results
 
     def show(console: Console) -> None:

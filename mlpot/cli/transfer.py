@@ -87,6 +87,12 @@ def transfer(
     cohesive_energies: Annotated[
         tuple[float, float] | None, typer.Option(metavar="E_DONOR E_TARGET", help="eV/atom; for scales.")
     ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Weights that stay the donor's (network.layers.0.*); may be repeated."
+        ),
+    ] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
@@ -133,6 +139,7 @@ def transfer(
             "targets": to or None,
             "donors": _pairs(donor) if donor else None,
             "scales": scales.value if scales else None,
+            "freeze": freeze or None,
             "properties.lattice_constants": lattice_constants,
             "properties.cohesive_energies": cohesive_energies,
             "fit.seed": seed if "seed" in in_data else None,

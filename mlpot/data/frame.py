@@ -105,6 +105,11 @@ class Frame:
             self._check("forces", self.forces, (n, 3))
         if self.stress is not None:
             self._check("stress", self.stress, (3, 3))
+            if self.volume < 1e-6:
+                raise DataError(
+                    f"{self.source}: has a stress label, but its cell has no volume, so stress is undefined; "
+                    "give the cell, or do not ask for the stress (stress: null)."
+                )
             if not np.allclose(self.stress, self.stress.T, atol=1e-6):
                 raise DataError(
                     f"{self.source}: stress is not symmetric: {self.stress.tolist()}; "

@@ -68,12 +68,19 @@ class Stage:
         Called with a line when a piece begins.
     provenance
         Noted in every model file.
+    progress
+        Show a progress bar for every fit.
     """
 
     def __init__(
-        self, directory: Path, say: Callable[[str], None], provenance: dict[str, Any] | None = None
+        self,
+        directory: Path,
+        say: Callable[[str], None],
+        provenance: dict[str, Any] | None = None,
+        progress: bool = False,
     ) -> None:
-        self.directory, self.say, self.provenance = directory, say, provenance or {}
+        self.directory, self.say, self.progress = directory, say, progress
+        self.provenance = provenance or {}
 
     def __call__(self, name: str, work: Callable[[Path], tuple[Potential, dict[str, Any]]]) -> dict[str, Any]:
         """Return the record of a stage, computing it if it is not there yet."""
@@ -88,6 +95,10 @@ class Stage:
             partial = directory / "record.json.partial"
             partial.write_text(json.dumps(result, indent=1))
             partial.replace(record)
+            errors = (result.get("holdout") or result.get("validation") or {}).get("all")
+            if errors and errors["forces_mae"] is not None:
+                where = "hold-out" if "holdout" in result else "validation"
+                self.say(f"{self.directory.name}: {name}: {errors['forces_mae']:.1f} meV/Å on the {where}")
         return json.loads(record.read_text())
 
     def model(self, name: str) -> Potential:
@@ -113,7 +124,9 @@ def train_donor(
 
     def work(directory: Path) -> tuple[Potential, dict[str, Any]]:
         model = new_potential(train, elements, config, seed=settings.seed)
-        result = fit(model, train, validation, settings, directory / "fit", resume=True)
+        result = fit(
+            model, train, validation, settings, directory / "fit", resume=True, progress=stage.progress
+        )
         record: dict[str, Any] = {"seconds": result.seconds, "frames": len(train)}
         if validation:
             record["validation"] = judge(model, validation)
@@ -142,7 +155,15 @@ def scratch_arm(
         for rate, matrix_rate in rates:
             model = new_potential(train, [element], config, seed=settings.seed)
             chosen = settings.model_copy(update={"rate": rate, "matrix_rate": matrix_rate})
-            result = fit(model, train, [], chosen, directory / f"rate-{rate:g}-{matrix_rate:g}", resume=True)
+            result = fit(
+                model,
+                train,
+                [],
+                chosen,
+                directory / f"rate-{rate:g}-{matrix_rate:g}",
+                resume=True,
+                progress=stage.progress,
+            )
             error = judge(model, rest)["all"]["forces_mae"]
             if best is None or error < min(entry["forces_mae"] for entry in tried):
                 best = model
@@ -176,7 +197,7 @@ def transfer_arms(
 
     def transfer(directory: Path) -> tuple[Potential, dict[str, Any]]:
         model = stage.model("reduced")
-        result = fit(model, train, [], settings, directory / "fit", resume=True)
+        result = fit(model, train, [], settings, directory / "fit", resume=True, progress=stage.progress)
         return model, {"seconds": result.seconds, "holdout": judge(model, holdout, "group")}
 
     return {

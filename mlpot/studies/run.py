@@ -29,7 +29,9 @@ from mlpot.training.run import provenance
 Say = Callable[[str], None]
 
 
-def run_study(recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None) -> dict[str, Any]:
+def run_study(
+    recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None, progress: bool = False
+) -> dict[str, Any]:
     """Carry out a study; what an earlier, interrupted call finished is not done again.
 
     Parameters
@@ -41,6 +43,8 @@ def run_study(recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None
         ``report.html``, ``recipe.yaml``, ``split.json``.
     say
         Called with a line for every step begun.
+    progress
+        Show a progress bar for every fit.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def run_study(recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None
     seeds = []
     made = {"kind": "study", **provenance(recipe, None), "data": {**donor.files, **target.files}}
     for seed in recipe.seeds:
-        stage = Stage(out / f"seed-{seed}", say, made)
+        stage = Stage(out / f"seed-{seed}", say, made, progress)
         few, rest = frames.draw(recipe.target.frames, seed)
         learning = recipe.donor.fit.model_copy(update={"seed": seed})
         record = train_donor(

@@ -24,10 +24,10 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch_geometric.loader import DataLoader
 
-from mlpot.data.frame import Frame
+from mlpot.data.frame import LABELS, Frame
 from mlpot.data.graph import frame_graphs
 from mlpot.errors import DataError, MLPotError, RecipeError
 from mlpot.model.file import save_model
@@ -99,6 +99,15 @@ class _Checkpoints(ModelCheckpoint):
         paths = {name: moved(value) for name, value in state_dict.items() if name.endswith("_path")}
         best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": str(here)})
+
+
+def _average(decay: float) -> WeightAveraging:
+    """Return an exponential moving average of the weights that leaves frozen ones as they are, to the bit."""
+
+    def advance(average: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
+        return torch.lerp(average, current, 1.0 - decay)
+
+    return WeightAveraging(use_buffers=False, avg_fn=advance)
 
 
 @contextmanager
@@ -182,7 +191,9 @@ def fit(
     RecipeError
         If ``run`` holds a run and ``resume`` is false, or holds another run than this one.
     DataError
-        If there is nothing to train on.
+        If there is nothing to train on, or no label to judge by.
+    Diverged
+        When the loss is no longer finite.
     """
     run = Path(run)
     last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
@@ -193,11 +204,19 @@ def fit(
     potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
     fingerprint = _fingerprint(potential, train, validation, settings)
     identity = run / "checkpoints" / "fit.json"
-    if last.exists() and json.loads(identity.read_text())["fingerprint"] != fingerprint:
+    if last.exists() and (
+        not identity.exists() or json.loads(identity.read_text())["fingerprint"] != fingerprint
+    ):
         raise RecipeError(
-            f"{run}: the run there was started from other data, settings or weights; resume it with the "
-            "same ones, or choose another --out."
+            f"{run}: the run there was started from other data, settings, weights or threads; resume it with "
+            "the same ones, or choose another --out."
         )
+    used = [name for name in LABELS if getattr(settings.loss, name).weight > 0.0]
+    for what, frames in (("training", train), ("validation", validation)):
+        if frames and not any(frame.label(name) is not None for frame in frames for name in used):
+            raise DataError(
+                f"no {what} frame has any of the labels in the loss ({', '.join(used) or 'none'})."
+            )
     identity.parent.mkdir(exist_ok=True)
     identity.write_text(json.dumps({"fingerprint": fingerprint}))
 
@@ -211,7 +230,7 @@ def fit(
         best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
         enable_version_counter=False, **monitor,
     )  # fmt: skip
-    hooks: list[Callback] = [_Record(run), EMAWeightAveraging(decay=settings.average, use_buffers=False)]
+    hooks: list[Callback] = [_Record(run), _average(settings.average)]
     if settings.patience is not None:
         if not validation:
             raise RecipeError("patience: early stopping needs validation frames; hold some out.")
@@ -219,9 +238,8 @@ def fit(
     checkpoint_io = SafeCheckpointIO()
     with warnings.catch_warnings():
         # Lightning's advice on data loading does not apply: graphs are built once and kept.
-        warnings.filterwarnings(
-            "ignore", message=".*(num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`).*"
-        )
+        advice = "num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`"
+        warnings.filterwarnings("ignore", message=f".*({advice}).*")
         trainer = lightning.Trainer(
             accelerator="auto", devices=1, max_epochs=settings.epochs, logger=False,
             callbacks=[*hooks, *callbacks, checkpoints], plugins=[checkpoint_io],

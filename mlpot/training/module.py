@@ -14,10 +14,15 @@ from torch.utils.data import Sampler
 from torch_geometric.data import Data
 
 from mlpot.conventions import GPA
+from mlpot.errors import MLPotError
 from mlpot.model.base import LocalEnergyModel
 from mlpot.training.loss import loss, residuals
 from mlpot.training.optimizer import build_optimizer
 from mlpot.training.settings import FitSettings
+
+
+class Diverged(MLPotError):
+    """The loss of a fit is no longer finite; the message says what to change."""
 
 
 class EpochShuffle(Sampler[int]):
@@ -59,6 +64,11 @@ class FitModule(lightning.LightningModule):
     def training_step(self, batch: Data, index: int) -> Tensor:
         """Return the loss of a batch."""
         value = loss(residuals(self.potential(batch, create_graph=True), batch), self.settings.loss)
+        if not torch.isfinite(value):
+            raise Diverged(
+                f"the loss is not finite in epoch {self.current_epoch + 1}: training has diverged; lower "
+                "`rate` and `matrix_rate`, and look for absurd labels among the training frames."
+            )
         self.log("train_loss", value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
         return value
 

@@ -101,6 +101,11 @@ def carry(
     if (scales.length, scales.energy) != (1.0, 1.0):
         report.mark("length_scales", "re-estimated", detail)
         report.mark("energy_scales", "re-estimated", detail)
+    if scales.explained is not None and scales.explained < 0.5:
+        report.notes.append(
+            f"two scalars explain only {100 * scales.explained:.0f} % of the mean square force: donor and "
+            "target hardly correspond, or the donor is poor."
+        )
     residual = None
     if any(frame.energy is not None for frame in frames):
         residual = shift_offsets(model, frames)

@@ -41,13 +41,15 @@ class Scales:
 
     ``length`` multiplies distances before the network sees them, ``energy`` its energies, both
     relative to the donor. ``force_rmse`` (eV/Å) is what is left on the frames they were fitted
-    to, ``None`` if there were none.
+    to and ``explained`` the fraction of the mean square force that is accounted for, ``None`` if
+    there were no frames.
     """
 
     length: float
     energy: float
     origin: str
     force_rmse: float | None = None
+    explained: float | None = None
 
     def asdict(self) -> dict[str, float | str | None]:
         """Return plain values for JSON."""
@@ -195,9 +197,11 @@ def fit_scales(
     rmse, energy = best[float(found.x)]
     if energy <= 0.0:
         raise DataError(
-            "the best energy scale is negative: donor and target forces oppose each other; check the labels."
+            "the best energy scale is negative: donor and target forces oppose each other; check the labels, "
+            "and whether the donor is trained at all."
         )
-    scales = Scales(float(found.x), energy, f"force matching on {len(labelled)} frames", rmse)
+    explained = 1.0 - rmse**2 / float(np.mean(target**2))
+    scales = Scales(float(found.x), energy, f"force matching on {len(labelled)} frames", rmse, explained)
     set_scales(model, inherited, scales)
     return scales
 

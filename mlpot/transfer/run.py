@@ -23,6 +23,7 @@ from mlpot.training.run import provenance, start_run
 from mlpot.transfer.carry import FineTuning, carry
 from mlpot.transfer.corresponding import Scales, scales_from_properties, tabulated_scales
 from mlpot.transfer.donor import complete_donors
+from mlpot.transfer.freeze import freeze
 
 
 class PropertiesSection(Recipe):
@@ -39,7 +40,8 @@ class TransferRecipe(Recipe):
     one. ``donors``: which element of the model serves each target, where it is not obvious.
     ``scales``: ``fit`` (force matching on the training frames), ``properties`` (from
     ``properties``, or tabulated experiment) or ``none`` (both 1); by default ``properties`` if
-    these are given or there are no data, else ``fit``. ``fit``: the fine-tuning, with the
+    these are given or there are no data, else ``fit``. ``freeze``: shell
+    patterns of weights that stay the donor's. ``fit``: the fine-tuning, with the
     defaults of :class:`~mlpot.transfer.carry.FineTuning`.
     """
 
@@ -49,6 +51,7 @@ class TransferRecipe(Recipe):
     data: DataSection | None = None
     scales: Literal["fit", "properties", "none"] | None = None
     properties: PropertiesSection | None = None
+    freeze: list[str] = Field(default=[])
     fit: FineTuning = FineTuning()
 
     @field_validator("targets", mode="before")
@@ -116,6 +119,7 @@ def transfer(
     frames, validation = (sets.train, sets.validation) if sets is not None else ([], [])
     carried = carry(donor, recipe.targets, frames, recipe.donors, _scales(recipe))
     model = carried.model
+    freeze(model, recipe.freeze, carried.report)
     summary: dict[str, Any] = {
         "run": str(run),
         "model": str(run / "model.safetensors"),

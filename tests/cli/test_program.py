@@ -90,10 +90,11 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 
 def test_every_key_is_in_the_readme_of_the_recipes():
+    from mlpot.studies.recipe import StudyRecipe
     from mlpot.training.run import TrainRecipe
     from mlpot.transfer.run import TransferRecipe
 
     text = (Path(__file__).resolve().parents[2] / "recipes" / "README.md").read_text()
-    names = fields(TrainRecipe) | fields(TransferRecipe)
+    names = fields(TrainRecipe) | fields(TransferRecipe) | fields(StudyRecipe)
     assert {"cutoff", "missing", "fraction", "weight", "lattice_constants"} <= names
     assert not [name for name in names if f"`{name}`" not in text]

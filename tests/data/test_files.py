@@ -311,3 +311,13 @@ def test_mlearn_layout(tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             read_frames(_mlearn(tmp_path, **changes))
+
+
+def test_stress_label_of_a_frame_without_volume(tmp_path: Path) -> None:
+    path = tmp_path / "molecule.xyz"
+    path.write_text(
+        '1\nREF_energy=-1.0 REF_stress="0 0 0 0 0 0 0 0 0" pbc="F F F" '
+        "Properties=species:S:1:pos:R:3:REF_forces:R:3\nSi 0 0 0 0 0 0\n"
+    )
+    with pytest.raises(DataError, match=r"molecule\.xyz#0: has a stress label, but its cell has no volume"):
+        read_frames(path)

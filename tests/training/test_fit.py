@@ -17,6 +17,7 @@ from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import check_run, fit
 from mlpot.training.initialise import new_potential
 from mlpot.training.loss import loss, residuals
+from mlpot.training.module import Diverged
 from mlpot.training.settings import FitSettings
 
 VALIDATION_COLUMNS = {f"{q}_{norm}" for q in ("energy", "forces", "stress") for norm in ("mae", "rmse")}
@@ -226,3 +227,32 @@ def test_run_without_epochs_is_not_overwritten_either(si_frames, tiny, tmp_path)
     fit(potential, si_frames[:2], [], FitSettings(epochs=0), tmp_path)
     with pytest.raises(RecipeError, match="holds a run already"):
         fit(potential, si_frames[:2], [], FitSettings(epochs=0), tmp_path)
+
+
+def test_labels_that_no_validation_frame_has(si_frames, tiny, tmp_path):
+    bare = [replace(frame, energy=None, forces=None, stress=None) for frame in si_frames[20:]]
+    potential = new_potential(si_frames[:4], ["Si"], tiny)
+    with pytest.raises(DataError, match=r"no validation frame has any of the labels in the loss \(energy"):
+        fit(potential, si_frames[:4], bare, FitSettings(epochs=1), tmp_path)
+
+
+def test_divergence_is_said_at_once(si_frames, tiny, tmp_path):
+    potential = new_potential(si_frames[:4], ["Si"], tiny)
+    with torch.no_grad():
+        next(potential.parameters()).fill_(torch.nan)
+    with pytest.raises(Diverged, match=r"not finite in epoch 1: training has diverged; lower `rate`"):
+        fit(potential, si_frames[:4], [], FitSettings(epochs=1), tmp_path)
+
+
+def test_resume_without_the_record_of_the_start(si_frames, tiny, tmp_path):
+    fit(new_potential(si_frames[:4], ["Si"], tiny), si_frames[:4], [], FitSettings(epochs=1), tmp_path)
+    (tmp_path / "checkpoints" / "fit.json").unlink()
+    with pytest.raises(RecipeError, match="was started from other data, settings, weights or threads"):
+        fit(
+            new_potential(si_frames[:4], ["Si"], tiny),
+            si_frames[:4],
+            [],
+            FitSettings(epochs=1),
+            tmp_path,
+            resume=True,
+        )

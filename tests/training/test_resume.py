@@ -195,7 +195,7 @@ def test_resuming_with_something_else_is_refused(whole, frames, start, tmp_path)
         (start(seed=1), train, validation, SETTINGS),
     ]
     for potential, ours, held_out, settings in others:
-        with pytest.raises(RecipeError, match="started from other data, settings or weights"):
+        with pytest.raises(RecipeError, match="started from other data, settings, weights or threads"):
             fit(potential, ours, held_out, settings, tmp_path / "run", resume=True)
     fit(start(), *frames, SETTINGS, tmp_path / "run", resume=True)
     same(tmp_path / "run", whole)

@@ -16,6 +16,7 @@ from ase.build import bulk
 from mlpot.data.frame import Frame
 from mlpot.errors import DataError, RecipeError
 from mlpot.model.repulsion import ZBL
+from mlpot.transfer.carry import carry
 from mlpot.transfer.corresponding import (
     Scales,
     element_properties,
@@ -171,3 +172,8 @@ def test_structures_must_agree():
 def test_element_that_is_not_tabulated(symbol):
     with pytest.raises(RecipeError, match=f"no tabulated lattice constant and cohesive energy of {symbol}"):
         tabulated_scales("Si", symbol)
+
+
+def test_scales_that_explain_little_are_noted(make_donor, ge_frames):
+    carried = carry(make_donor(), ["Ge"], ge_frames[:4], scales=Scales(1.0, 1.0, "given", 0.3, 0.2))
+    assert any("two scalars explain only 20 %" in note for note in carried.report.notes)
