@@ -99,7 +99,7 @@ def test_interrupted_training_resumes_exactly(work, si, tmp_path, monkeypatch, r
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
     changed = run(*options[:-1], "5", "--resume", "--out", tmp_path / "parts", status=2)
-    assert "other data, settings or weights" in changed.stderr
+    assert "other data, settings, weights or threads" in changed.stderr
 
 
 @pytest.fixture(scope="module")
