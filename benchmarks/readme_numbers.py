@@ -1,6 +1,6 @@
-"""Write the tables of README's "Numbers" from the committed results, so that none is typed by hand.
+"""Write the tables of README.md and docs/decisions.md from committed results; none is typed by hand.
 
-python benchmarks/readme_numbers.py            # rewrites the section in README.md
+python benchmarks/readme_numbers.py            # rewrites the sections between the marks
 python benchmarks/readme_numbers.py --collect  # first takes the study's results and picture from runs/
 """
 
@@ -85,20 +85,45 @@ def tables() -> str:
     return "\n".join(lines)
 
 
-def section() -> str:
-    """Return the section with its marks, as it stands in README.md."""
-    return f"{START}\n{tables()}\n{END}"
+def choices() -> str:
+    """Return the measurements behind the defaults as Markdown."""
+    lines = []
+    for name, command in (("architecture", "architecture"), ("fine_tuning", "fine-tuning")):
+        rows = json.loads((RESULTS / f"choices_{name}.json").read_text(encoding="utf-8"))
+        lines += [
+            f"`python benchmarks/choices.py {command}`:",
+            "",
+            "| choice | force MAE (meV/Å) | force RMSE | energy MAE (meV/atom) |\n|---|---|---|---|",
+        ]
+        grouped: dict[str, list[dict]] = {}
+        for row in rows:
+            grouped.setdefault(row["choice"].split(", seed ")[0], []).append(row)
+        for choice, members in grouped.items():
+            cells = [
+                f"{statistics.mean(member[key] for member in members):.{digits}f}"
+                for key, digits in (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2))
+            ]
+            lines.append(f"| {choice} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def sections() -> dict[Path, str]:
+    """Return the sections, with their marks, as they stand in the documents."""
+    return {
+        ROOT / "README.md": f"{START}\n{tables()}\n{END}",
+        ROOT / "docs" / "decisions.md": f"{START}\n{choices()}\n{END}",
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rewrite the numbers of README.md from committed results.")
+    parser = argparse.ArgumentParser(description="Rewrite numbers in documents from committed results.")
     parser.add_argument("--collect", action="store_true", help="take the study's results from runs/ first")
     if parser.parse_args().collect:
         collect()
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    before, after = text.split(START)[0], text.split(END)[1]
-    path.write_text(before + section() + after, encoding="utf-8")
+    for path, section in sections().items():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.split(START)[0] + section + text.split(END)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

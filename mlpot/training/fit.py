@@ -62,7 +62,7 @@ class _Record(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the row of this epoch."""
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if "(" not in k}
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if " " not in k}
         row = {
             "epoch": trainer.current_epoch + 1,
             "rate": trainer.optimizers[-1].param_groups[-1]["lr"],

@@ -99,9 +99,9 @@ class FitModule(lightning.LightningModule):
                 self.log(f"{name}_mae", factor * mean[f"{name}_mae"])
                 self.log(f"{name}_rmse", factor * math.sqrt(mean[f"{name}_mse"]))
         if "forces_mae" in mean:
-            self.log("force MAE (meV/Å)", 1e3 * mean["forces_mae"], prog_bar=True)
+            self.log("force meV/Å", 1e3 * mean["forces_mae"], prog_bar=True)
         if "energy_mae" in mean:
-            self.log("energy MAE (meV/atom)", 1e3 * mean["energy_mae"], prog_bar=True)
+            self.log("energy meV/atom", 1e3 * mean["energy_mae"], prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule, stepped with every batch."""
