@@ -71,7 +71,7 @@ def tables() -> str:
     ratio = speed["ratio"]
     lines += [
         "",
-        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread; {speed['what']};",
+        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread; {speed['what'].removeprefix('force call, ')};",
         "in turns, in one run of `python benchmarks/force_call.py`:",
         "",
         "| | parameters | median (ms) |\n|---|---|---|",

@@ -23,9 +23,9 @@ COLOURS = {
 }
 NAMES = {
     "scratch": "from scratch",
-    "plain": "donor as it is",
-    "reduced": "donor, two scalars",
-    "transfer": "transferred, fine-tuned",
+    "plain": "donor as is",
+    "reduced": "two scalars",
+    "transfer": "transferred",
 }
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
@@ -142,7 +142,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 def error_table(seeds: Sequence[dict[str, Any]], group: str = "all") -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the errors per arm and seed on the hold-out."""
-    header = ["arm", "seed", "force MAE (meV/Å)", "force RMSE", "energy MAE (meV/atom)", "stress MAE (GPa)"]
+    header = ["arm", "seed", "F MAE meV/Å", "F RMSE", "E MAE meV/atom", "stress MAE GPa"]
     rows = []
     for arm in ARMS:
         for seed in seeds:
@@ -155,15 +155,7 @@ def error_table(seeds: Sequence[dict[str, Any]], group: str = "all") -> tuple[li
 
 def dynamics_table(dynamics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of survival per arm and temperature."""
-    header = [
-        "arm",
-        "T (K)",
-        "alive at the end",
-        "95 % interval",
-        "shortest run (ps)",
-        "error of g(r)",
-        "why it stopped",
-    ]
+    header = ["arm", "T (K)", "alive", "95 %", "min ps", "g(r) error", "stopped by"]
     rows = []
     for arm, result in dynamics.items():
         for entry in result["temperatures"]:
@@ -174,7 +166,7 @@ def dynamics_table(dynamics: dict[str, Any]) -> tuple[list[str], list[list[str]]
                 [
                     NAMES.get(arm, arm),
                     f"{entry['temperature_K']:g}",
-                    f"{sum(run['censored'] for run in runs)} of {len(runs)}",
+                    f"{sum(run['censored'] for run in runs)}/{len(runs)}",
                     " – ".join(f"{bound:.2f}" for bound in entry["survival_95"]),
                     f"{min(run['survived_ps'] for run in runs):.2f}",
                     "–" if radial is None else f"{radial['error']:.3f}",

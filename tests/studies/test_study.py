@@ -125,7 +125,7 @@ def test_report_is_one_page_with_its_plots_and_its_verdict(study):
         assert f"<p>{html.escape(sentence)}</p>" in page
     assert "Silicon &lt;to&gt; germanium" in page
     assert "Silicon <to> germanium" not in page
-    for arm in ("from scratch", "donor as it is", "donor, two scalars", "transferred, fine-tuned"):
+    for arm in ("from scratch", "donor as is", "two scalars", "transferred"):
         assert page.count(f"<td>{arm}</td>") >= 1
     assert "timestep_fs: 2.0" in page
 

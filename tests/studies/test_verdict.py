@@ -87,7 +87,7 @@ def test_dynamics_that_fails_is_told(recipe):
     }
     sentences = verdict(recipe, results)
     assert "from scratch: 4 of 4 runs of 5 ps survive, up to 1200 K" in sentences[-2]
-    assert "transferred, fine-tuned: 2 of 4 runs of 5 ps survive" in sentences[-1]
+    assert "transferred: 2 of 4 runs of 5 ps survive" in sentences[-1]
 
 
 def test_dynamics_in_which_transfer_dies_sooner_is_worse(recipe):
