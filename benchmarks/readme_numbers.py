@@ -71,8 +71,9 @@ def tables() -> str:
     ratio = speed["ratio"]
     lines += [
         "",
-        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread; {speed['what'].removeprefix('force call, ')};",
-        "in turns, in one run of `python benchmarks/force_call.py`:",
+        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread,",
+        f"{speed['what'].removeprefix('force call, ')}; in turns, in one run of "
+        "`python benchmarks/force_call.py`:",
         "",
         "| | parameters | median (ms) |\n|---|---|---|",
         f"| mlpot (with stress) | {ours['parameters']:,} | {ours['median_ms']:.1f} |",

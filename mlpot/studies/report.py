@@ -53,7 +53,8 @@ def force_figure(seeds: Sequence[dict[str, Any]]) -> Figure:
         values = [seed["arms"][arm]["holdout"]["all"]["forces_mae"] for seed in seeds]
         axes.bar(place, np.mean(values), color=COLOURS[arm], alpha=0.35, width=0.6)
         axes.plot(place + np.linspace(-0.12, 0.12, len(values)), values, "o", color=COLOURS[arm])
-        axes.annotate(f"{np.mean(values):.0f}", (place, np.mean(values)), ha="center", va="bottom")
+        label = f"{np.mean(values):.0f}"
+        axes.annotate(label, (place, max(values)), (0, 5), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(ARMS)), [NAMES[arm] for arm in ARMS])
     axes.set_ylabel("force MAE on the hold-out (meV/Å)")
     axes.spines[["top", "right"]].set_visible(False)
