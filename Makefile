@@ -31,7 +31,7 @@ test: $(VENV)/.ready  ## lint, types and the default tests
 test-slow: $(VENV)/.ready  ## the long studies in small
 	$(BIN)/python -m pytest -m slow
 
-study: $(VENV)/.ready  ## the ab initio study (needs ../shared/data/mlearn; about half an hour)
+study: $(VENV)/.ready  ## the ab initio study (needs ../shared/data/mlearn)
 	$(BIN)/mlpot study recipes/mlearn_si_to_ge/study.yaml --out runs/mlearn_si_to_ge
 
 benchmark: $(VENV)/.ready  ## force call beside mace-torch, which it installs in an environment of its own

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, read_yaml
+from mlpot.reference.sampling import SamplingPlan
+from mlpot.studies.recipe import StudyRecipe
+from mlpot.training.run import TrainRecipe
 from mlpot.training.settings import FitSettings
+from mlpot.transfer.run import TransferRecipe
 
 
 class Nested(Recipe):
@@ -115,3 +121,24 @@ def test_message_of_a_loaded_recipe_names_its_file(tmp_path):
     (tmp_path / "r.yaml").write_text("fit:\n  epoch: 3\n")
     with pytest.raises(RecipeError, match=r"r\.yaml: fit: unknown key 'epoch'; did you mean 'epochs'"):
         load_recipe(Nested, tmp_path / "r.yaml")
+
+
+SHIPPED = {
+    "demo.yaml": StudyRecipe,
+    "data/sw_ge.yaml": SamplingPlan,
+    "data/sw_si.yaml": SamplingPlan,
+    **{f"{folder}/study.yaml": StudyRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
+    **{f"{folder}/train_si.yaml": TrainRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
+    **{f"{folder}/transfer_ge.yaml": TransferRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
+}
+
+
+def test_every_shipped_recipe_is_known():
+    folder = Path(__file__).resolve().parents[1] / "recipes"
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_are_valid(name):
+    folder = Path(__file__).resolve().parents[1] / "recipes"
+    assert isinstance(load_recipe(SHIPPED[name], folder / name), SHIPPED[name])
