@@ -6,12 +6,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import covalent_radii
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mlpot.data.neighbours import find_neighbours
+from mlpot.recipe import Recipe
 
 
-class StopCriteria(BaseModel):
+class StopCriteria(Recipe):
     """Signs that a trajectory has left physics; ``None`` switches one off.
 
     Energies and forces that are not finite, and structures on which the calculator refuses to
@@ -39,8 +40,6 @@ class StopCriteria(BaseModel):
     reference_interval
         Steps between calls of the reference calculator.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_distance: float | None = Field(0.6, gt=0.0, lt=1.0)
     max_force: float | None = Field(100.0, gt=0.0)

@@ -66,9 +66,8 @@ def run_study(
     if not target.validation:
         raise RecipeError("target.data.validation: a study needs a hold-out; give a fraction or a file.")
     test = read_frames(recipe.donor.test, recipe.donor.data.labels.keys()) if recipe.donor.test else []
-    (out / "split.json").write_text(
-        json.dumps({"donor": donor.membership(), "target": target.membership()}, indent=1)
-    )
+    _keep_split(out, {"donor": donor.membership(), "target": target.membership()})
+    start = _start(recipe.dynamics, recipe.target.element) if recipe.dynamics is not None else None
     frames = TargetFrames(target.train, target.validation, tuple(recipe.target.data.stratify))
     config = recipe.model.network()
     seeds = []
@@ -89,8 +88,9 @@ def run_study(
         )
         seeds.append({"seed": seed, "frames": [f.source for f in few], "donor": record, "arms": arms})
     results: dict[str, Any] = {"title": recipe.title, "seeds": seeds}
-    if recipe.dynamics is not None:
-        results["dynamics"] = _dynamics(recipe, out, say)
+    if recipe.dynamics is not None and start is not None:
+        stage = Stage(out / f"seed-{recipe.seeds[0]}", say)
+        results["dynamics"] = _dynamics(recipe.dynamics, start, stage)
     results["verdict"] = verdict(recipe, results)
     results["seconds"] = time.monotonic() - started
     results["recipe"] = (out / "recipe.yaml").read_text()
@@ -113,7 +113,21 @@ def _claim(out: Path, recipe: StudyRecipe) -> None:
     fresh.replace(path)
 
 
+def _keep_split(out: Path, split: dict[str, Any]) -> None:
+    """Write down which frame is on which side, or refuse if it was another before."""
+    path, text = out / "split.json", json.dumps(split, indent=1)
+    if path.exists() and path.read_text() != text:
+        raise RecipeError(
+            f"{path}: the data have changed since this study began; restore them, or choose another --out."
+        )
+    path.write_text(text)
+
+
 def _start(dynamics: DynamicsSection, element: str) -> Atoms:
+    """Return the structure dynamics start from; refuse, before any computing, what cannot be."""
+    unknown = sorted(set(dynamics.arms) - set(ARMS))
+    if unknown:
+        raise RecipeError(f"dynamics.arms: {', '.join(unknown)} is no arm; choose among {', '.join(ARMS)}.")
     if dynamics.structure is not None:
         return read_structure(dynamics.structure)
     if dynamics.reference is None:
@@ -124,20 +138,13 @@ def _start(dynamics: DynamicsSection, element: str) -> Atoms:
     return crystal.repeat(dynamics.repeat)
 
 
-def _dynamics(recipe: StudyRecipe, out: Path, say: Say) -> dict[str, Any]:
-    """Return stability records of the arms of the first seed."""
-    dynamics = recipe.dynamics
-    assert dynamics is not None
-    unknown = sorted(set(dynamics.arms) - set(ARMS))
-    if unknown:
-        raise RecipeError(f"dynamics.arms: {', '.join(unknown)} is no arm; choose among {', '.join(ARMS)}.")
-    atoms = _start(dynamics, recipe.target.element)
-    stage = Stage(out / f"seed-{recipe.seeds[0]}", say)
+def _dynamics(dynamics: DynamicsSection, atoms: Atoms, stage: Stage) -> dict[str, Any]:
+    """Return stability records of the arms of a seed."""
     records = {}
     for arm in dynamics.arms:
         path = stage.directory / arm / "dynamics.json"
         if not path.exists():
-            say(f"{stage.directory.name}: molecular dynamics, {arm}")
+            stage.say(f"{stage.directory.name}: molecular dynamics, {arm}")
             result = stability(
                 MLPotCalculator(stage.model(arm)),
                 atoms,

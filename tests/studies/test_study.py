@@ -223,3 +223,11 @@ def test_dynamics_that_cannot_be(study, plan, tmp_path, dynamics, message):
     (tmp_path / "out" / "recipe.yaml").unlink()
     with pytest.raises(RecipeError, match=re.escape(message)):
         run_study(varied(plan, "dynamics", value=dynamics), tmp_path / "out")
+
+
+def test_changed_data_are_noticed(study, recipe, tmp_path):
+    shutil.copytree(study[0], tmp_path / "study")
+    path = tmp_path / "study" / "split.json"
+    path.write_text(path.read_text().replace("#0", "#99", 1))
+    with pytest.raises(RecipeError, match=r"split\.json: the data have changed since this study began"):
+        run_study(recipe, tmp_path / "study")
