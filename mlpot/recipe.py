@@ -80,7 +80,11 @@ def load_recipe(kind: type[R], path: str | Path) -> R:
     return parse_recipe(kind, read_yaml(path), str(path))
 
 
+def recipe_text(recipe: BaseModel) -> str:
+    """Return a recipe as YAML, all defaults spelled out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
 def dump_recipe(recipe: BaseModel, path: str | Path) -> None:
     """Write a recipe, all defaults spelled out."""
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    Path(path).write_text(recipe_text(recipe), encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from ase import Atoms
 from ase.db import connect
 
+from mlpot.atomic import replacing
 from mlpot.data import formats
 from mlpot.data.frame import LABELS, Frame, LabelKeys, LabelName
 from mlpot.errors import DataError
@@ -171,10 +171,7 @@ def write_frames(
         raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
     if not frames:
         raise DataError(f"{path}: there are no frames to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    partial.unlink(missing_ok=True)
-    try:
+    with replacing(path) as partial:
         if suffix == ".db":
             formats.write_db(partial, frames, labels, provenance)
         else:
@@ -182,14 +179,10 @@ def write_frames(
         digest = hashlib.sha256(partial.read_bytes()).hexdigest()
         # Gone before the data change: provenance may be missing but never be another file's.
         _sidecar(path).unlink(missing_ok=True)
-        os.replace(partial, path)
-        if suffix != ".db" and provenance is not None:
-            partial.write_text(
-                json.dumps({"sha256": digest, "provenance": provenance}, indent=1, sort_keys=True) + "\n"
-            )
-            os.replace(partial, _sidecar(path))
-    finally:
-        partial.unlink(missing_ok=True)
+    if suffix != ".db" and provenance is not None:
+        note = {"sha256": digest, "provenance": provenance}
+        with replacing(_sidecar(path)) as partial:
+            partial.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n")
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -41,6 +40,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 import mlpot
+from mlpot.atomic import replacing
 from mlpot.errors import ModelFileError, RecipeError
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
@@ -117,13 +117,8 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
         raise ModelFileError(
             f"{path}: the model was not saved, its provenance is not plain JSON: {error}."
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_model(

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpot.atomic import replacing
 from mlpot.data.frame import Frame
 from mlpot.data.split import draw_frames
 from mlpot.model.file import load_model, save_model
@@ -92,9 +93,8 @@ class Stage:
             model, result = work(directory)
             model.provenance = {**model.provenance, **self.provenance, "arm": name}
             save_model(model, directory / "model.safetensors")
-            partial = directory / "record.json.partial"
-            partial.write_text(json.dumps(result, indent=1))
-            partial.replace(record)
+            with replacing(record) as partial:
+                partial.write_text(json.dumps(result, indent=1))
             errors = (result.get("holdout") or result.get("validation") or {}).get("all")
             if errors and errors["forces_mae"] is not None:
                 where = "hold-out" if "holdout" in result else "validation"

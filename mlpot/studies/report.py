@@ -19,7 +19,6 @@ COLOURS = {
     "plain": "#8a8a8a",
     "reduced": "#4c86b8",
     "transfer": "#1b6b3a",
-    "reference": "#000000",
 }
 NAMES = {
     "scratch": "from scratch",
@@ -100,7 +99,7 @@ def survival_figure(dynamics: dict[str, Any]) -> Figure:
             end = result["protocol"]["time_ps"]
             times = [0.0, *curve["time_ps"], end]
             values = [1.0, *curve["survival"], curve["survival"][-1] if curve["survival"] else 1.0]
-            axes.step(times, values, where="post", color=COLOURS[arm], label=NAMES.get(arm, arm))
+            axes.step(times, values, where="post", color=COLOURS[arm], label=NAMES[arm])
             axes.set_title(f"{entry['temperature_K']:g} K")
             axes.set_xlabel("time (ps)")
             axes.set_ylim(-0.03, 1.05)
@@ -115,13 +114,13 @@ def radial_figure(dynamics: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(3.2 * len(first["temperatures"]), 2.8))
     panels = np.atleast_1d(figure.subplots(1, len(first["temperatures"]), sharey=True))
     for place, axes in enumerate(panels):
-        for arm, result in dynamics.items():
-            radial = result["temperatures"][place]["radial"]
-            if radial is None:
-                continue
-            if arm == next(iter(dynamics)):
-                axes.plot(radial["r"], radial["reference"], color="black", lw=2, alpha=0.5, label="reference")
-            axes.plot(radial["r"], radial["model"], color=COLOURS[arm], lw=1, label=NAMES.get(arm, arm))
+        radials = {arm: result["temperatures"][place]["radial"] for arm, result in dynamics.items()}
+        compared = {arm: radial for arm, radial in radials.items() if radial is not None}
+        # The reference runs are the same for every arm: any arm that was compared can show them.
+        for radial in list(compared.values())[:1]:
+            axes.plot(radial["r"], radial["reference"], color="black", lw=2, alpha=0.5, label="reference")
+        for arm, radial in compared.items():
+            axes.plot(radial["r"], radial["model"], color=COLOURS[arm], lw=1, label=NAMES[arm])
         axes.set_title(f"{first['temperatures'][place]['temperature_K']:g} K")
         axes.set_xlabel("r (Å)")
     panels[0].set_ylabel("g(r)")
@@ -141,16 +140,15 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def error_table(seeds: Sequence[dict[str, Any]], group: str = "all") -> tuple[list[str], list[list[str]]]:
+def error_table(seeds: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the errors per arm and seed on the hold-out."""
     header = ["arm", "seed", "F MAE meV/Å", "F RMSE", "E MAE meV/atom", "stress MAE GPa"]
     rows = []
     for arm in ARMS:
         for seed in seeds:
-            errors = seed["arms"][arm]["holdout"].get(group)
-            if errors is not None:
-                numbers = [_number(errors[k]) for k in ("forces_mae", "forces_rmse", "energy_mae")]
-                rows.append([NAMES[arm], str(seed["seed"]), *numbers, _number(errors["stress_mae"], 2)])
+            errors = seed["arms"][arm]["holdout"]["all"]
+            numbers = [_number(errors[k]) for k in ("forces_mae", "forces_rmse", "energy_mae")]
+            rows.append([NAMES[arm], str(seed["seed"]), *numbers, _number(errors["stress_mae"], 2)])
     return header, rows
 
 
@@ -165,7 +163,7 @@ def dynamics_table(dynamics: dict[str, Any]) -> tuple[list[str], list[list[str]]
             radial = entry["radial"]
             rows.append(
                 [
-                    NAMES.get(arm, arm),
+                    NAMES[arm],
                     f"{entry['temperature_K']:g}",
                     f"{sum(run['censored'] for run in runs)}/{len(runs)}",
                     " – ".join(f"{bound:.2f}" for bound in entry["survival_95"]),

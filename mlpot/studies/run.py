@@ -14,10 +14,11 @@ from ase import Atoms
 from ase.build import bulk
 from matplotlib.figure import Figure
 
+from mlpot.atomic import replacing
 from mlpot.data.files import read_frames
 from mlpot.data.structure import read_structure
 from mlpot.errors import RecipeError
-from mlpot.recipe import dump_recipe
+from mlpot.recipe import recipe_text
 from mlpot.reference.classical import classical_calculator, force_field, lattice_constant
 from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.stability import stability
@@ -60,13 +61,24 @@ def run_study(
     """
     started = time.monotonic()
     out = Path(out)
-    _claim(out, recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = recipe_text(recipe)
+    _keep(
+        out / "recipe.yaml",
+        plan,
+        f"{out}: holds a study of another recipe; choose another --out or remove it.",
+    )
     donor = recipe.donor.data.load()
     target = recipe.target.data.load()
     if not target.validation:
         raise RecipeError("target.data.validation: a study needs a hold-out; give a fraction or a file.")
     test = read_frames(recipe.donor.test, recipe.donor.data.labels.keys()) if recipe.donor.test else []
-    _keep_split(out, {"donor": donor.membership(), "target": target.membership()})
+    _keep(
+        out / "split.json",
+        json.dumps({"donor": donor.membership(), "target": target.membership()}, indent=1),
+        f"{out / 'split.json'}: the data have changed since this study began; restore them, or choose "
+        "another --out.",
+    )
     start = _start(recipe.dynamics, recipe.target.element) if recipe.dynamics is not None else None
     frames = TargetFrames(target.train, target.validation, tuple(recipe.target.data.stratify))
     config = recipe.model.network()
@@ -93,34 +105,19 @@ def run_study(
         results["dynamics"] = _dynamics(recipe.dynamics, start, stage)
     results["verdict"] = verdict(recipe, results)
     results["seconds"] = time.monotonic() - started
-    results["recipe"] = (out / "recipe.yaml").read_text()
-    (out / "results.json").write_text(json.dumps(results, indent=1))
+    results["recipe"] = plan
+    with replacing(out / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=1))
     say("report")
     report.write_report(out / "report.html", results, _figures(recipe, out, results, frames))
     return results
 
 
-def _claim(out: Path, recipe: StudyRecipe) -> None:
-    """Make the run directory this study's, or refuse if it is another's."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "recipe.yaml"
-    before = path.read_text() if path.exists() else None
-    fresh = out / "recipe.yaml.partial"
-    dump_recipe(recipe, fresh)
-    if before is not None and before != fresh.read_text():
-        fresh.unlink()
-        raise RecipeError(f"{out}: holds a study of another recipe; choose another --out or remove it.")
-    fresh.replace(path)
-
-
-def _keep_split(out: Path, split: dict[str, Any]) -> None:
-    """Write down which frame is on which side, or refuse if it was another before."""
-    path, text = out / "split.json", json.dumps(split, indent=1)
-    if path.exists() and path.read_text() != text:
-        raise RecipeError(
-            f"{path}: the data have changed since this study began; restore them, or choose another --out."
-        )
-    path.write_text(text)
+def _keep(path: Path, text: str, refusal: str) -> None:
+    """Write down what a study rests on, or refuse if something else was written there before."""
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise RecipeError(refusal)
+    path.write_text(text, encoding="utf-8")
 
 
 def _start(dynamics: DynamicsSection, element: str) -> Atoms:
@@ -154,7 +151,8 @@ def _dynamics(dynamics: DynamicsSection, atoms: Atoms, stage: Stage) -> dict[str
                 timestep_fs=dynamics.timestep_fs,
                 reference=classical_calculator(dynamics.reference) if dynamics.reference else None,
             )
-            path.write_text(json.dumps(result.to_dict(), indent=1))
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(result.to_dict(), indent=1))
         records[arm] = json.loads(path.read_text())
     return records
 

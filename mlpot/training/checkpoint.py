@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mlpot.atomic import replacing
 from mlpot.errors import ModelFileError
 
 
@@ -48,13 +48,10 @@ class SafeCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint; a reader sees the old file or the new one, never a part."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
         header = json.dumps(_pack(checkpoint, tensors))
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"checkpoint": header})
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata={"checkpoint": header})
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: Any = None

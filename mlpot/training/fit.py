@@ -230,7 +230,8 @@ def fit(
         best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
         enable_version_counter=False, **monitor,
     )  # fmt: skip
-    hooks: list[Callback] = [_Record(run), _average(settings.average)]
+    record = _Record(run)
+    hooks: list[Callback] = [record, _average(settings.average)]
     if settings.patience is not None:
         if not validation:
             raise RecipeError("patience: early stopping needs validation frames; hold some out.")
@@ -258,7 +259,7 @@ def fit(
     if best.exists():
         kept = checkpoint_io.load_checkpoint(best)
         module.load_state_dict(kept["state_dict"])
-        rows = next(s["rows"] for name, s in kept["callbacks"].items() if name.startswith("_Record"))
+        rows = kept["callbacks"][record.state_key]["rows"]
         scores = {k: v for k, v in rows[-1].items() if k not in ("rate", "train_loss")}
     potential.eval().cpu()
     save_model(potential, run / "model.safetensors")

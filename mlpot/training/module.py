@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import lightning
 import torch
@@ -110,7 +109,3 @@ class FitModule(lightning.LightningModule):
             optimizer, lambda step: learning_rate(step, self.steps, self.settings.warmup)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep a checkpoint to plain data and tensors."""
-        checkpoint.pop("hyper_parameters", None)
