@@ -53,3 +53,40 @@ def product_grid(l_in: int, order: int, l_out: int) -> tuple[Tensor, Tensor]:
     evaluate = harmonics[:, : components(l_in)].contiguous()
     project = (harmonics[:, : components(l_out)] * torch.as_tensor(weights)[:, None]).T.contiguous()
     return evaluate, project
+
+
+@cache
+def harmonic_steps(l_max: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    r"""Return the tables that build the harmonics degree by degree and differentiate them.
+
+    For the solid harmonics :math:`R_{lm}(r) = r^l Y_{lm}(\hat r)` there are constants W with
+
+    .. math::
+        R_{lm} = \sum_{a m'} W^l_{am',m}\, r_a R_{l-1,m'} \qquad
+        \partial_a R_{lm} = l \sum_{m'} W^l_{am',m}\, R_{l-1,m'},
+
+    because :math:`r_a R_{l-1}` contains degree l exactly once, and so does the gradient of
+    :math:`R_l` degree l - 1 (Schur's lemma; the factor l is Euler's theorem).
+
+    Returns
+    -------
+    up : l_max tables (3 (2l - 1), 2l + 1) float64
+        From ``r_a R_{l-1,m'}`` (a slow) to ``R_lm``, for l = 1 ... l_max.
+    gradient : ((l_max + 1)² - 1, 3 l_max²) float64
+        From the slopes by components 1, 2, ... to the coefficients, by component of the
+        gradient, of the harmonics of degrees below l_max.
+    """
+    points, weights = lebedev_rule(2 * l_max + 1)
+    directions = torch.as_tensor(points.T).contiguous()
+    harmonics = spherical_harmonics(directions, l_max)
+    up, gradient = [], torch.zeros(components(l_max) - 1, 3, l_max**2, dtype=torch.float64)
+    for degree in range(1, l_max + 1):
+        lower = slice((degree - 1) ** 2, degree**2)
+        outer = (directions[:, :, None] * harmonics[:, None, lower]).flatten(1)
+        coupling = outer.T @ (
+            harmonics[:, degree**2 : components(degree)] * torch.as_tensor(weights)[:, None]
+        )
+        table = coupling / coupling.square().sum(0).mean()
+        up.append(table)
+        gradient[degree**2 - 1 : components(degree) - 1, :, lower] = degree * table.T.unflatten(1, (3, -1))
+    return tuple(up), gradient.flatten(1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch_geometric.data import Data
 from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
 from mlpot.errors import ElementError
-from mlpot.model.environment import Environments, gather_environments
+from mlpot.model.environment import Bonds, Environments, gather_environments
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Prediction:
 
 
 class LocalEnergyModel(nn.Module, ABC):
-    """A sum of local energies; subclasses implement :meth:`local_energies` and nothing else.
+    """A sum of local energies; subclasses implement :meth:`local_energies`.
+
+    They may have a faster way to energies and forces in :meth:`local_energies_and_slopes`.
 
     Parameters
     ----------
@@ -70,6 +73,12 @@ class LocalEnergyModel(nn.Module, ABC):
     """
 
     elements: tuple[int, ...]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give a class that redefines the energies the slopes of these, not those of its base."""
+        super().__init_subclass__(**kwargs)
+        if "local_energies" in vars(cls) and "local_energies_and_slopes" not in vars(cls):
+            cls.local_energies_and_slopes = LocalEnergyModel.local_energies_and_slopes  # type: ignore[method-assign]
 
     def __init__(self, elements: Sequence[int]) -> None:
         super().__init__()
@@ -117,17 +126,37 @@ class LocalEnergyModel(nn.Module, ABC):
             )
         return species
 
-    def environments(self, graph: Data) -> Environments:
-        """Return the environments of a graph; bond vectors in float64 first, then in :attr:`dtype`."""
+    def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
+        """Return the energy of every atom (N,), eV, and the slopes by bond vectors (E, 3), eV/Å.
+
+        Without a graph of derivatives. Here by autograd; a subclass with something faster must
+        agree with that to rounding.
+        """
+        environments = gather_environments(bonds)
+        with torch.enable_grad():
+            vectors = environments.vectors.requires_grad_()
+            local = self.local_energies(replace(environments, vectors=vectors)).double()
+            (table,) = torch.autograd.grad(local.sum(), vectors, materialize_grads=True)
+        filled = torch.arange(table.shape[1], device=table.device) < bonds.counts[:, None]
+        return local.detach(), table[filled]
+
+    def bonds(self, graph: Data) -> Bonds:
+        """Return the bonds of a graph; vectors in float64 first, then in :attr:`dtype`."""
         centre, neighbour = graph.edge_index
         cells = graph.cell.view(-1, 3, 3)
-        if graph.batch is None:
-            translations = graph.shift @ cells[0]
+        if graph.batch is None or len(cells) == 1:
+            vectors = graph.shift @ cells[0]
         else:
-            translations = torch.einsum("ea,eab->eb", graph.shift, cells[graph.batch[centre]])
-        bonds = graph.pos[neighbour] - graph.pos[centre] + translations
+            vectors = torch.einsum("ea,eab->eb", graph.shift, cells[graph.batch[centre]])
+        vectors += graph.pos.index_select(0, neighbour)
+        vectors -= graph.pos.index_select(0, centre)
         species = self.species(graph.numbers)
-        return gather_environments(bonds.to(self.dtype), graph.edge_index, graph.reverse, species)
+        counts = torch.bincount(centre, minlength=len(species))
+        return Bonds(vectors.to(self.dtype), centre, neighbour, graph.reverse, species, counts)
+
+    def environments(self, graph: Data) -> Environments:
+        """Return the bonds of a graph as environments."""
+        return gather_environments(self.bonds(graph))
 
     def forward(self, graph: Data, create_graph: bool = False) -> Output:
         """Return energies, forces and stress of a graph or a batch of graphs.
@@ -138,6 +167,29 @@ class LocalEnergyModel(nn.Module, ABC):
             :class:`~mlpot.data.graph.Graph` or batch; pairs beyond the cutoff do no harm.
         create_graph
             Keep the graph of derivatives, to train on forces.
+        """
+        if create_graph:
+            return self.differentiate(graph, create_graph=True)
+        with torch.no_grad():
+            bonds = self.bonds(graph)
+            local, slopes = self.local_energies_and_slopes(bonds)
+            local, slopes, vectors = local.double(), slopes.double(), bonds.vectors.double()
+            # What bond (i, j) pulls at i, it pulls back at j.
+            pulls = slopes - slopes.index_select(0, bonds.reverse)
+            forces = torch.segment_reduce(pulls, "sum", lengths=bonds.counts, axis=0)
+            cells = graph.cell.view(-1, 3, 3)
+            if len(cells) == 1:
+                return _output(local.sum()[None], local, forces, (vectors.T @ slopes)[None], cells)
+            energy = local.new_zeros(len(cells)).index_add_(0, graph.batch, local)
+            products = (vectors[:, :, None] * slopes[:, None]).flatten(1)
+            virial = torch.zeros_like(cells.flatten(1))
+            virial.index_add_(0, graph.batch.index_select(0, bonds.centre), products)
+            return _output(energy, local, forces, virial.view_as(cells), cells)
+
+    def differentiate(self, graph: Data, create_graph: bool = False) -> Output:
+        """Return what :meth:`forward` returns, by autograd through :meth:`local_energies` alone.
+
+        The reference for every faster path, and the path of training.
         """
         owner = graph.batch if graph.batch is not None else torch.zeros_like(graph.numbers)
         cells = graph.cell.view(-1, 3, 3)
@@ -152,12 +204,9 @@ class LocalEnergyModel(nn.Module, ABC):
         forces = (gradient - environments.exchange(gradient)).double().sum(1)
         virial = torch.einsum("nka,nkb->nab", environments.vectors.detach().double(), gradient.double())
         virial = virial.new_zeros(len(cells), 3, 3).index_add(0, owner, virial)
-        volume = torch.linalg.det(cells).abs()
-        volume = torch.where(volume > 0, volume, torch.nan)
-        stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
         if not create_graph:
             energy, local = energy.detach(), local.detach()
-        return Output(energy, local, forces, stress)
+        return _output(energy, local, forces, virial, cells)
 
     def predict(self, structures: Atoms | Frame | Sequence[Atoms | Frame]) -> list[Prediction]:
         """Return energies, forces and stress of structures, one at a time.
@@ -183,6 +232,14 @@ class LocalEnergyModel(nn.Module, ABC):
                 )
             )
         return predictions
+
+
+def _output(energy: Tensor, local: Tensor, forces: Tensor, virial: Tensor, cells: Tensor) -> Output:
+    """Return the output, with the stress from the virials (B, 3, 3)."""
+    volume = torch.linalg.det(cells).abs()
+    volume = torch.where(volume > 0, volume, torch.nan)
+    stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+    return Output(energy, local, forces, stress)
 
 
 class SumModel(LocalEnergyModel):
@@ -218,3 +275,13 @@ class SumModel(LocalEnergyModel):
             own = replace(environments, vectors=environments.vectors.to(term.dtype))
             energies.append(term.local_energies(own).double())
         return torch.stack(energies).sum(0)
+
+    def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
+        """Return the sums of the local energies (N,) and of the slopes (E, 3), each term its own way."""
+        energies = torch.zeros(len(bonds.species), dtype=torch.float64, device=bonds.vectors.device)
+        slopes = torch.zeros_like(bonds.vectors, dtype=torch.float64)
+        for term in self._terms():
+            own = term.local_energies_and_slopes(replace(bonds, vectors=bonds.vectors.to(term.dtype)))
+            energies += own[0]
+            slopes += own[1]
+        return energies, slopes

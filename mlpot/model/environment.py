@@ -18,6 +18,32 @@ FAR = 1.0e3
 
 
 @dataclass(frozen=True)
+class Bonds:
+    """The bonds of N atoms as a list of directed pairs, sorted by centre.
+
+    Attributes
+    ----------
+    vectors : (E, 3)
+        Bond vectors from the centre to the neighbour.
+    centre, neighbour : (E,) int64
+        Indices of the atoms.
+    reverse : (E,) int64
+        Index of the opposite pair.
+    species : (N,) int64
+        Row of each atom in the element tables of the model.
+    counts : (N,) int64
+        Bonds of each atom.
+    """
+
+    vectors: Tensor
+    centre: Tensor
+    neighbour: Tensor
+    reverse: Tensor
+    species: Tensor
+    counts: Tensor
+
+
+@dataclass(frozen=True)
 class Environments:
     """Bonds of N atoms, at most K each.
 
@@ -69,34 +95,20 @@ class _Exchange(torch.autograd.Function):
         return _Exchange.apply(gradients[0], reverse), None
 
 
-def gather_environments(
-    vectors: Tensor, edge_index: Tensor, reverse: Tensor, species: Tensor
-) -> Environments:
-    """Lay pairs out as environments.
-
-    Parameters
-    ----------
-    vectors : (E, 3)
-        Bond vectors of pairs sorted by centre.
-    edge_index : (2, E) int64
-        Centre and neighbour.
-    reverse : (E,) int64
-        Index of the opposite pair.
-    species : (N,) int64
-        Rows of the element tables.
-    """
-    n, (centre, neighbour) = len(species), edge_index
-    counts = torch.bincount(centre, minlength=n)
-    k = max(int(counts.max()), 1) if len(centre) else 1
-    first = torch.cumsum(counts, 0) - counts
-    slot = centre * k + torch.arange(len(centre), device=centre.device) - first[centre]
+def gather_environments(bonds: Bonds) -> Environments:
+    """Lay bonds out as environments."""
+    n, vectors = len(bonds.species), bonds.vectors
+    device = vectors.device
+    k = max(int(bonds.counts.max()), 1) if n else 1
+    first = torch.cumsum(bonds.counts, 0) - bonds.counts
+    slot = bonds.centre * k + torch.arange(len(vectors), device=device) - first[bonds.centre]
     table = vectors.new_zeros(n * k, 3)
     table[:, 0] = FAR
-    neighbours = torch.arange(n, device=centre.device).repeat_interleave(k)
-    opposite = torch.arange(n * k, device=centre.device)
+    neighbours = torch.arange(n, device=device).repeat_interleave(k)
+    opposite = torch.arange(n * k, device=device)
     return Environments(
         vectors=table.index_copy(0, slot, vectors).view(n, k, 3),
-        neighbour=neighbours.index_copy(0, slot, neighbour).view(n, k),
-        reverse=opposite.index_copy(0, slot, slot[reverse]).view(n, k),
-        species=species,
+        neighbour=neighbours.index_copy(0, slot, bonds.neighbour).view(n, k),
+        reverse=opposite.index_copy(0, slot, slot[bonds.reverse]).view(n, k),
+        species=bonds.species,
     )

@@ -14,6 +14,7 @@ germanium with s about 0.95). Between unlike elements lengths 1/s average:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from mlpot.errors import ElementError
 from mlpot.model.base import LocalEnergyModel
-from mlpot.model.environment import Environments
+from mlpot.model.environment import Bonds, Environments
+from mlpot.model.inference import PackedWeights, energies_and_slopes
 from mlpot.model.network import DensityNetwork, NetworkConfig
 from mlpot.model.repulsion import ZBL
 
@@ -61,6 +63,7 @@ class Potential(LocalEnergyModel):
         self.config = config or NetworkConfig()
         self.network = DensityNetwork(self.config, len(elements), torch.Generator().manual_seed(seed))
         self.repulsion = ZBL(self.elements) if repulsion else None
+        self._packed = PackedWeights()
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.offsets: Tensor
         self.energy_scales: Tensor
@@ -106,18 +109,39 @@ class Potential(LocalEnergyModel):
 
     def reduced(self, environments: Environments) -> Environments:
         """Return the environments in the network's units of length."""
-        lengths = (1.0 / self.length_scales)[environments.species]
-        factors = 2.0 / (lengths[:, None] + lengths[environments.neighbour])
+        species = environments.species
+        factors = self.stretch(species[:, None], species[environments.neighbour])
         return environments.scaled(factors.to(environments.vectors.dtype))
 
-    def network_energies(self, environments: Environments) -> Tensor:
-        """Return what the network contributes to each atom, (N,) float64, eV."""
-        scale = self.energy_unit * self.energy_scales[environments.species]
-        return scale * self.network(self.reduced(environments)).double()
+    def stretch(self, own: Tensor, other: Tensor) -> Tensor:
+        """Return the factors :math:`s_{ij}` for the species of both ends of bonds."""
+        lengths = 1.0 / self.length_scales
+        return 2.0 / (lengths[own] + lengths[other])
 
     def local_energies(self, environments: Environments) -> Tensor:
         """Return offset, network and repulsion of each atom, (N,) float64, eV."""
-        energies = self.offsets[environments.species] + self.network_energies(environments)
+        species = environments.species
+        scale = self.energy_unit * self.energy_scales[species]
+        energies = self.offsets[species] + scale * self.network(self.reduced(environments)).double()
         if self.repulsion is not None:
             energies = energies + self.repulsion.local_energies(environments).double()
         return energies
+
+    def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
+        """Return the same energies (N,) and the slopes by bond vectors (E, 3), without autograd."""
+        species, dtype = bonds.species, bonds.vectors.dtype
+        if len(self.elements) == 1:
+            factors = self.length_scales.to(dtype)
+        else:
+            ends = (species.index_select(0, bonds.centre), species.index_select(0, bonds.neighbour))
+            factors = self.stretch(*ends).to(dtype)[:, None]
+        scale = self.energy_unit * self.energy_scales[species]
+        reduced = replace(bonds, vectors=bonds.vectors * factors)
+        energies, slopes = energies_and_slopes(self.network, self._packed, reduced, scale.to(dtype))
+        energies = self.offsets[species] + scale * energies.double()
+        slopes *= factors
+        if self.repulsion is not None:
+            core_energies, core_slopes = self.repulsion.local_energies_and_slopes(bonds)
+            energies += core_energies
+            slopes += core_slopes
+        return energies, slopes

@@ -21,7 +21,7 @@ from ase.units import _e, _eps0, m
 from torch import Tensor
 
 from mlpot.model.base import LocalEnergyModel
-from mlpot.model.environment import Environments
+from mlpot.model.environment import Bonds, Environments
 
 #: e²/(4 pi eps0), eV Å.
 COULOMB = _e / (4.0 * pi * _eps0) * m
@@ -49,11 +49,29 @@ class ZBL(LocalEnergyModel):
     def local_energies(self, environments: Environments) -> Tensor:
         """Return half of each pair's repulsion for each of its atoms, (N,), eV."""
         own, other = environments.species[:, None], environments.species[environments.neighbour]
-        distances = environments.distances
+        return self._halves(environments.distances, own, other).sum(1)
+
+    def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
+        """Return the same (N,) and the slopes by bond vectors (E, 3), from the few bonds within reach."""
+        distances = torch.linalg.vector_norm(bonds.vectors, dim=1)
+        energies, slopes = distances.new_zeros(len(bonds.species)), torch.zeros_like(bonds.vectors)
+        near = torch.nonzero(distances < self.cutoff)[:, 0]
+        if len(near):
+            centre, neighbour = bonds.centre[near], bonds.neighbour[near]
+            with torch.enable_grad():
+                r = distances[near].requires_grad_()
+                halves = self._halves(r, bonds.species[centre], bonds.species[neighbour])
+                (by_distance,) = torch.autograd.grad(halves.sum(), r)
+            energies.index_add_(0, centre, halves.detach())
+            slopes[near] = (by_distance / distances[near])[:, None] * bonds.vectors[near]
+        return energies, slopes
+
+    def _halves(self, distances: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        """Return half the energies of pairs of species at distances."""
         charges, radii = self.charges.to(distances), self.radii.to(distances)
         za, zb = charges[own], charges[other]
         x = (distances / (radii[own] + radii[other])).clamp(max=1.0)
         switch = 1.0 - x.pow(3) * (10.0 - 15.0 * x + 6.0 * x.square())
         reduced = distances * (za.pow(0.23) + zb.pow(0.23)) / 0.46850
         screening = sum(c * torch.exp(-b * reduced) for c, b in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
-        return 0.5 * (COULOMB * za * zb / distances * screening * switch).sum(1)
+        return 0.5 * (COULOMB * za * zb / distances * screening * switch)

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from mlpot.data.neighbours import find_neighbours
-from mlpot.model.environment import Environments, gather_environments
+from mlpot.model.environment import Bonds, Environments, gather_environments
 from mlpot.model.file import save_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
@@ -62,10 +62,14 @@ def make_environments() -> Callable[..., Environments]:
         pairs = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
         species = np.unique(atoms.numbers, return_inverse=True)[1]
         return gather_environments(
-            torch.as_tensor(pairs.vectors(atoms.positions, atoms.cell.array)).to(dtype),
-            torch.as_tensor(np.stack([pairs.centre, pairs.neighbour])),
-            torch.as_tensor(pairs.reverse),
-            torch.as_tensor(species),
+            Bonds(
+                vectors=torch.as_tensor(pairs.vectors(atoms.positions, atoms.cell.array)).to(dtype),
+                centre=torch.as_tensor(pairs.centre),
+                neighbour=torch.as_tensor(pairs.neighbour),
+                reverse=torch.as_tensor(pairs.reverse),
+                species=torch.as_tensor(species),
+                counts=torch.bincount(torch.as_tensor(pairs.centre), minlength=len(atoms)),
+            )
         )
 
     return make

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import mlpot
 from mlpot.errors import ModelFileError
+from mlpot.model.environment import Bonds
 from mlpot.model.file import load_model, read_header, save_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
@@ -135,10 +136,21 @@ def test_tensors_that_do_not_fit(make_potential: Callable[..., Potential], tmp_p
         load_model(path)
 
 
+def compute_otherwise(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Multiply all energies but the offsets, and their slopes."""
+    original = Potential.local_energies_and_slopes
+
+    def other(self: Potential, bonds: Bonds) -> tuple[torch.Tensor, torch.Tensor]:
+        energies, slopes = original(self, bonds)
+        offsets = self.offsets[bonds.species]
+        return offsets + factor * (energies - offsets), factor * slopes
+
+    monkeypatch.setattr(Potential, "local_energies_and_slopes", other)
+
+
 def test_self_test_failure(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another installation that computes something else."""
-    original = Potential.network_energies
-    monkeypatch.setattr(Potential, "network_energies", lambda self, env: 1.01 * original(self, env))
+    compute_otherwise(monkeypatch, 1.01)
     with pytest.raises(
         ModelFileError, match=r"self-test failed: energy of structure 0 \(Si8\) deviate by .* eV"
     ) as caught:
@@ -164,8 +176,7 @@ def test_self_test_forgives_rounding(
 ) -> None:
     path = tmp_path / "model.safetensors"
     save_model(make_potential(dtype=dtype), path)
-    original = Potential.network_energies
-    monkeypatch.setattr(Potential, "network_energies", lambda self, env: (1 + small) * original(self, env))
+    compute_otherwise(monkeypatch, 1.0 + small)
     load_model(path, dtype=dtype)
 
 
