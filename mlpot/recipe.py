@@ -49,10 +49,22 @@ def parse_recipe(kind: type[R], data: Any, where: str) -> R:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            place = ".".join(str(part) for part in item["loc"])
+            place = _place(item["loc"], data)
             message = item["msg"].removeprefix("Value error, ")
             problems.append(f"{place}: {message}" if place else message)
         raise RecipeError(f"{where}: " + "; ".join(problems)) from None
+
+
+def _place(location: tuple[int | str, ...], data: Any) -> str:
+    """Return where in the recipe a mistake is, as its author wrote it: one item need not be a list."""
+    parts = []
+    for part in location:
+        if isinstance(part, int) and not isinstance(data, list | tuple):
+            continue
+        parts.append(str(part))
+        inside = (isinstance(part, int) and part < len(data)) or (isinstance(data, dict) and part in data)
+        data = data[part] if inside else None
+    return ".".join(parts)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +26,12 @@ def evaluate(
     model: Model,
     data: Annotated[str, typer.Option(metavar="FILE", help="Labelled frames.")],
     group_by: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Also for each value of this info key.")
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Also for each value of this info key; may be repeated."),
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Keep the errors under this name in the model file, for its card."),
     ] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
@@ -36,22 +42,35 @@ def evaluate(
     """Compare a potential with labels: mean absolute and root mean square errors."""
     with working():
         from mlpot.data.files import read_frames
-        from mlpot.data.section import LabelSection
-        from mlpot.errors import DataError
+        from mlpot.data.section import LabelSection, file_sha256
+        from mlpot.errors import RecipeError
         from mlpot.model.file import load_model
-        from mlpot.training.errors import errors_by_group
+        from mlpot.training.errors import check_keys, errors_by_group
+        from mlpot.training.record import error_record, record_errors, relation
 
+        if record is not None and not Path(model).is_file():
+            raise RecipeError(f"--record writes into the model file; give its path, not the name {model}.")
         named = label_changes(energy_key, forces_key, stress_key, missing or Missing.error)
         labels = LabelSection(**{name: value for name, value in named.items() if value is not None})
         potential = load_model(model)
         frames = read_frames(data, labels.keys())
-        if group_by is not None and not any(group_by in frame.info for frame in frames):
-            known = sorted({key for frame in frames for key in frame.info})
-            raise DataError(f"{data}: no frame has the info key {group_by!r}; there are: {', '.join(known)}.")
+        keys = group_by or []
+        check_keys(frames, keys, data)
         with progress_bar() as update:
             summaries = errors_by_group(
-                potential, frames, group_by, lambda done, total: update(done / total, f"frame {done}")
+                potential, frames, keys, lambda done, total: update(done / total, f"frame {done}")
             )
+        if record is not None:
+            digest = file_sha256(data)
+            use = relation(potential.provenance, digest)
+            record_errors(model, error_record(record, use, frames, {data: digest}, keys, summaries))
     errors = {group: summary.asdict() for group, summary in summaries.items()}
-    document = {"command": "evaluate", "model": model, "data": data, "group_by": group_by, "errors": errors}
+    document: dict[str, Any] = {
+        "command": "evaluate",
+        "model": model,
+        "data": data,
+        "group_by": keys,
+        "recorded": record,
+    }
+    document["errors"] = errors
     emit(document, json, lambda console: console.print(error_table(errors, f"{model} on {data}")))

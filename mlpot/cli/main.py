@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlpot import __version__
-from mlpot.cli import evaluate, generate, info, md, stability, study, train, transfer
+from mlpot.cli import convert, evaluate, generate, info, md, stability, study, train, transfer
 from mlpot.cli.options import SeveralTemperatures
 from mlpot.errors import MLPotError
 
@@ -65,6 +65,7 @@ def program(
 
 
 app.command("generate", epilog=generate.EXAMPLE)(generate.generate)
+app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

@@ -93,12 +93,16 @@ def train(
     def show(console: Console) -> None:
         line(console, "elements", ", ".join(summary["elements"]))
         show_frames(console, summary["frames"])
+        if any((own["length"], own["energy"]) != (1.0, 1.0) for own in summary["scales"].values()):
+            for symbol, own in summary["scales"].items():
+                line(console, f"scales {symbol}", f"length {own['length']:.4f}, energy {own['energy']:.4f}")
         show_offsets(console, summary["offsets"])
         show_notes(console, summary["notes"])
-        if summary["errors"]:
-            console.print(error_table({"validation": summary["errors"]}, "Errors"))
+        if summary["errors_by_group"]:
+            console.print(error_table(summary["errors_by_group"], "Errors on the validation frames"))
         spent = f"{summary['epochs']} in {summary['seconds']:.0f} s"
         line(console, "epochs", f"{spent}, see {out / 'metrics.csv'}")
         line(console, "model", f"{summary['model']} ({summary['parameters']} parameters)")
 
-    emit({"command": "train", **summary}, json, show)
+    if plan.hardware.leads():
+        emit({"command": "train", **summary}, json, show)

@@ -149,7 +149,8 @@ def transfer(
         plan = parse_recipe(TransferRecipe, override(content, changes), str(recipe or "options"))
         summary = carry_out(plan, out, resume, is_watched())
 
-    emit({"command": "transfer", **summary}, json, lambda console: _show(console, summary))
+    if plan.hardware.leads():
+        emit({"command": "transfer", **summary}, json, lambda console: _show(console, summary))
 
 
 def _pairs(donors: list[str]) -> dict[str, str]:
@@ -168,10 +169,10 @@ def _pairs(donors: list[str]) -> dict[str, str]:
 def _show(console: Console, summary: dict[str, Any]) -> None:
     served = ", ".join(f"{target} from {donor}" for target, donor in summary["donors"].items())
     line(console, "donors", f"{served} of {summary['from']}")
-    scales = summary["scales"]
-    left = "" if scales["force_rmse"] is None else f", force RMSE {1e3 * scales['force_rmse']:.0f} meV/Å"
-    text = f"length {scales['length']:.4f}, energy {scales['energy']:.4f} ({scales['origin']}{left})"
-    line(console, "scales", text)
+    for target, scales in summary["scales"].items():
+        left = "" if scales["force_rmse"] is None else f", force RMSE {1e3 * scales['force_rmse']:.0f} meV/Å"
+        text = f"length {scales['length']:.4f}, energy {scales['energy']:.4f} ({scales['origin']}{left})"
+        line(console, f"scales {target}", text)
     show_offsets(console, summary["offsets"])
     if summary["frames"]:
         show_frames(console, summary["frames"])
@@ -187,6 +188,8 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
     console.print(table)
     if summary["errors"]:
         console.print(error_table(summary["errors"], "Errors on the validation frames"))
+        if len(summary["errors_by_group"]) > 1:
+            console.print(error_table(summary["errors_by_group"], "Errors of the new potential, by group"))
     if summary["epochs"]:
         line(console, "fine-tuning", f"{summary['epochs']} epochs in {summary['seconds']:.0f} s")
     line(console, "model", f"{summary['model']} (every tensor: {summary['run']}/transfer.json)")

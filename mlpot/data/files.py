@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ase.db import connect
 from mlpot.atomic import replacing
 from mlpot.data import formats
 from mlpot.data.frame import LABELS, Frame, LabelKeys, LabelName
+from mlpot.data.store import SUFFIX, StoredFrames, write_store
 from mlpot.errors import DataError
 
 #: REF_energy, REF_forces, REF_stress; gaps are errors.
@@ -25,7 +27,10 @@ _READERS = {
     ".db": formats.read_db,
     ".json": formats.read_mlearn,
 }
-_FORMATS = "extended XYZ (.xyz, .extxyz), ASE database (.db) or mlearn JSON (.json, reading only)"
+_FORMATS = (
+    "extended XYZ (.xyz, .extxyz), ASE database (.db), indexed file (.lmdb) "
+    "or mlearn JSON (.json, reading only)"
+)
 
 
 def read_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS, index: str = ":") -> list[Frame]:
@@ -34,9 +39,9 @@ def read_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS, ind
     Parameters
     ----------
     path
-        Extended XYZ (``.xyz``, ``.extxyz``), ASE database (``.db``), or the JSON layout of
-        mlearn (``.json``, whose outputs are known here as ``REF_energy``, ``REF_forces`` and
-        ``REF_stress``).
+        Extended XYZ (``.xyz``, ``.extxyz``), ASE database (``.db``), indexed file (``.lmdb``,
+        see :class:`~mlpot.data.store.StoredFrames`), or the JSON layout of mlearn (``.json``,
+        whose outputs are known here as ``REF_energy``, ``REF_forces`` and ``REF_stress``).
     labels
         Under which names the labels are kept, and what a gap means; see
         :class:`~mlpot.data.frame.LabelKeys`. ``None``: structures only. ASE takes the names
@@ -57,13 +62,10 @@ def read_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS, ind
         number of the right shape; if a label that is asked for is missing in a frame and
         ``labels.missing`` is ``"error"`` (stress may be absent from all frames together).
     """
-    path = Path(path)
-    if path.suffix.lower() not in _READERS:
-        raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; check the path (relative to {Path.cwd()}).")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty.")
+    path = _readable(path)
+    if path.suffix.lower() == SUFFIX:
+        stored = StoredFrames(path, labels)
+        return list(stored.select(formats.selected(index, len(stored), path)))
     read = _READERS[path.suffix.lower()](path, index)
     if not read:
         raise DataError(f"{path}: no frames" + ("" if index == ":" else f" at index {index!r}") + ".")
@@ -73,6 +75,52 @@ def read_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS, ind
     if keys.missing == "error":
         _check_gaps(path, read, keys)
     return [_frame(atoms, keys, f"{path}#{i}") for i, atoms in read]
+
+
+def iterate_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS) -> Iterator[Frame]:
+    """Read the frames of a file one after the other, as :func:`read_frames` reads all of them.
+
+    Extended XYZ and indexed files are read in constant memory; the other formats are read whole.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_frames`, when the frame in question is reached.
+    """
+    path = _readable(path)
+    if path.suffix.lower() == SUFFIX:
+        yield from StoredFrames(path, labels)
+        return
+    if path.suffix.lower() not in (".xyz", ".extxyz"):
+        yield from read_frames(path, labels)
+        return
+    keys = labels or LabelKeys(energy=None, forces=None, stress=None)
+    for i, atoms in formats.iterate_xyz(path):
+        _place_labels(atoms, keys)
+        if i == 0:
+            first = _has(atoms, keys, "stress")
+        if keys.missing == "error":
+            for label in LABELS:
+                wanted = keys.name(label) is not None and (label != "stress" or first)
+                if wanted and not _has(atoms, keys, label):
+                    raise _gap(path, i, atoms, keys, label, "the first one without")
+            if keys.stress is not None and not first and _has(atoms, keys, "stress"):
+                raise DataError(
+                    f"{path}#{i}: has a stress label, which the first frame of the file has not; "
+                    "keep the gaps with `missing: allow`, or do not ask for it (stress: null)."
+                )
+        yield _frame(atoms, keys, f"{path}#{i}")
+
+
+def _readable(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix.lower() not in {*_READERS, SUFFIX}:
+        raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the path (relative to {Path.cwd()}).")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty.")
+    return path
 
 
 def _frame(atoms: Atoms, keys: LabelKeys, source: str) -> Frame:
@@ -113,22 +161,28 @@ def _check_gaps(path: Path, read: Sequence[tuple[int, Atoms]], keys: LabelKeys) 
         gaps = [(i, atoms) for i, atoms in read if not _has(atoms, keys, label)]
         if not gaps or (label == "stress" and len(gaps) == len(read)):
             continue
-        i, atoms = gaps[0]
-        info = sorted(map(str, atoms.info))
-        arrays = sorted(set(atoms.arrays) - {"numbers", "positions"})
-        left = sorted(atoms.calc.results) if atoms.calc is not None else []
-        raise DataError(
-            f"{path}#{i}: no {label} label named {name!r} (missing in {len(gaps)} of {len(read)} frames). "
-            f"This frame has info keys: {', '.join(info) or 'none'}; "
-            f"per-atom arrays: {', '.join(arrays) or 'none'}; "
-            f"left by a calculator: {', '.join(left) or 'none'}. "
-            f"Give the name that the file uses (e.g. `{label}: dft_{label}`), "
-            "or keep the gaps with `missing: allow`."
-        )
+        raise _gap(path, *gaps[0], keys, label, f"missing in {len(gaps)} of {len(read)} frames")
+
+
+def _gap(path: Path, i: int, atoms: Atoms, keys: LabelKeys, label: LabelName, where: str) -> DataError:
+    """Return the error on a missing label."""
+    info = sorted(map(str, atoms.info))
+    arrays = sorted(set(atoms.arrays) - {"numbers", "positions"})
+    left = sorted(atoms.calc.results) if atoms.calc is not None else []
+    return DataError(
+        f"{path}#{i}: no {label} label named {keys.name(label)!r} ({where}). "
+        f"This frame has info keys: {', '.join(info) or 'none'}; "
+        f"per-atom arrays: {', '.join(arrays) or 'none'}; "
+        f"left by a calculator: {', '.join(left) or 'none'}. "
+        f"Give the name that the file uses (e.g. `{label}: dft_{label}`), "
+        "or keep the gaps with `missing: allow`."
+    )
 
 
 def count_labels(frames: Sequence[Frame]) -> dict[str, int]:
     """Return how many frames carry each label: keys energy, forces, stress."""
+    if isinstance(frames, StoredFrames):
+        return dict(zip(LABELS, frames.table.labelled.sum(0).tolist(), strict=True))
     return {label: sum(frame.label(label) is not None for frame in frames) for label in LABELS}
 
 
@@ -147,15 +201,16 @@ def write_frames(
     Parameters
     ----------
     path
-        Extended XYZ (``.xyz``, ``.extxyz``; positions and forces with eight decimals) or ASE
-        database (``.db``; exact). An existing file is replaced.
+        Extended XYZ (``.xyz``, ``.extxyz``; positions and forces with eight decimals), ASE
+        database (``.db``; exact) or indexed file (``.lmdb``; exact; labels lose their names).
+        An existing file is replaced.
     frames
         At least one. ``Frame.info`` is written such that :func:`read_frames` returns it again
         (arrays, lists and tuples may come back as one another).
     labels
         Under which names; a name of ``None`` leaves the label out.
     provenance
-        How the frames were made (JSON values). A database keeps it in its metadata; next to an
+        How the frames were made (JSON values). Databases keep it in their metadata; next to an
         XYZ file it goes to ``<file>.provenance.json`` together with the file's SHA-256.
 
     Raises
@@ -166,11 +221,15 @@ def write_frames(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".json":
-        raise DataError(f"{path}: the mlearn JSON layout is only read; write .xyz, .extxyz or .db.")
-    if suffix not in _READERS:
+        raise DataError(f"{path}: the mlearn JSON layout is only read; write .xyz, .extxyz, .db or .lmdb.")
+    if suffix not in {*_READERS, SUFFIX}:
         raise DataError(f"{path}: unknown suffix {path.suffix!r}; expected {_FORMATS}.")
     if not frames:
         raise DataError(f"{path}: there are no frames to write.")
+    if suffix == SUFFIX:
+        left_out: dict[str, Any] = {label: None for label in LABELS if labels.name(label) is None}
+        write_store(path, (replace(frame, **left_out) for frame in frames), provenance)
+        return
     with replacing(path) as partial:
         if suffix == ".db":
             formats.write_db(partial, frames, labels, provenance)
@@ -196,6 +255,8 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
+    if path.suffix.lower() == SUFFIX:
+        return StoredFrames(path).provenance
     if path.suffix.lower() == ".db":
         return connect(str(path), type="db", use_lock_file=False).metadata.get("provenance")
     if not _sidecar(path).is_file():

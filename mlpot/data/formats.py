@@ -10,7 +10,8 @@ import io
 import json
 import sqlite3
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ _XYZ_RESERVED = {"Lattice", "Properties", "pbc", *extxyz.per_config_properties}
 _DB_INFO = "mlpot_info"
 
 
-def _selected(index: str, count: int, path: Path) -> list[int]:
+def selected(index: str, count: int, path: Path) -> list[int]:
+    """Return the frames that a number or a slice, as a string, selects."""
     try:
         parsed = string2index(index)
         if isinstance(parsed, slice):
@@ -56,60 +58,62 @@ def _selected(index: str, count: int, path: Path) -> list[int]:
 # --- extended XYZ ---------------------------------------------------------------------------
 
 
-def _scan_xyz(lines: list[str], path: Path) -> list[tuple[int, int]]:
-    """Return first and last line (exclusive) of every frame."""
-    spans: list[tuple[int, int]] = []
-    start = 0
-    while start < len(lines):
-        where = f"{path}#{len(spans)}"
-        header = lines[start].strip()
-        if not header:
-            if any(line.strip() for line in lines[start:]):
+def _cut_xyz(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Cut text into frames, so that errors can name theirs: number of the first line (from 1), and lines."""
+    stream, start, index = iter(lines), 1, 0
+    try:
+        header = next(stream, None)
+        while header is not None:
+            where, declared = f"{path}#{index}", header.strip()
+            if not declared:
+                if any(line.strip() for line in stream):
+                    raise DataError(
+                        f"{where}: line {start} is empty where a frame should begin, and more text follows; "
+                        "remove the empty lines."
+                    )
+                return
+            if not declared.isdigit():
                 raise DataError(
-                    f"{where}: line {start + 1} is empty where a frame should begin, and more text follows; "
-                    "remove the empty lines."
+                    f"{where}: line {start} should be the number of atoms but reads {declared[:60]!r}; "
+                    "the frame before it has more or fewer lines than it declares."
                 )
-            break
-        if not header.isdigit():
-            raise DataError(
-                f"{where}: line {start + 1} should be the number of atoms but reads {header[:60]!r}; "
-                "the frame before it has more or fewer lines than it declares."
-            )
-        end = start + 2 + int(header)
-        if end > len(lines):
-            raise DataError(
-                f"{where}: the file breaks off in this frame (begun in line {start + 1}): "
-                f"{max(len(lines) - start - 2, 0)} of {header} atoms are there; "
-                "copy or write the file again, or remove the incomplete frame."
-            )
-        while end < len(lines) and lines[end].lstrip().startswith("VEC"):
-            end += 1
-        spans.append((start, end))
-        start = end
-    return spans
+            frame = [header, *islice(stream, 1 + int(declared))]
+            if len(frame) < 2 + int(declared):
+                raise DataError(
+                    f"{where}: the file breaks off in this frame (begun in line {start}): "
+                    f"{max(len(frame) - 2, 0)} of {declared} atoms are there; "
+                    "copy or write the file again, or remove the incomplete frame."
+                )
+            while (header := next(stream, None)) is not None and header.lstrip().startswith("VEC"):
+                frame.append(header)
+            yield start, frame
+            start, index = start + len(frame), index + 1
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file ({error}); expected extended XYZ.") from None
+
+
+def _parse_xyz(start: int, lines: list[str], where: str) -> Atoms:
+    try:
+        return next(iter(extxyz.read_xyz(io.StringIO("".join(lines)), index=0)))
+    except Exception as error:  # ASE raises whatever its parsing stumbles over
+        raise DataError(
+            f"{where}: this frame (lines {start} to {start + len(lines) - 1}) is no extended XYZ that ASE "
+            f"can read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def read_xyz(path: Path, index: str) -> list[tuple[int, Atoms]]:
-    """Read extended XYZ; the text is cut into frames first so that errors can name theirs."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error}); expected extended XYZ.") from None
-    if lines[-1] == "":
-        lines.pop()
-    spans = _scan_xyz(lines, path)
-    read = []
-    for i in _selected(index, len(spans), path):
-        start, end = spans[i]
-        text = "\n".join(lines[start:end]) + "\n"
-        try:
-            read.append((i, next(iter(extxyz.read_xyz(io.StringIO(text), index=0)))))
-        except Exception as error:  # ASE raises whatever its parsing stumbles over
-            raise DataError(
-                f"{path}#{i}: this frame (lines {start + 1} to {end}) is no extended XYZ that ASE can read: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    return read
+    """Read extended XYZ."""
+    with open(path, encoding="utf-8") as stream:
+        cut = list(_cut_xyz(stream, path))
+    return [(i, _parse_xyz(*cut[i], f"{path}#{i}")) for i in selected(index, len(cut), path)]
+
+
+def iterate_xyz(path: Path) -> Iterator[tuple[int, Atoms]]:
+    """Read extended XYZ frame by frame, in constant memory."""
+    with open(path, encoding="utf-8") as stream:
+        for i, (start, lines) in enumerate(_cut_xyz(stream, path)):
+            yield i, _parse_xyz(start, lines, f"{path}#{i}")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -178,7 +182,7 @@ def read_db(path: Path, index: str) -> list[tuple[int, Atoms]]:
     except sqlite3.Error as error:
         raise DataError(f"{path}: not an ASE database that can be read ({error}).") from None
     read = []
-    for i in _selected(index, len(rows), path):
+    for i in selected(index, len(rows), path):
         row = rows[i]
         atoms = row.toatoms()
         data = dict(row.data)
@@ -253,7 +257,7 @@ def read_mlearn(path: Path, index: str) -> list[tuple[int, Atoms]]:
     if not isinstance(records, list):
         raise DataError(f"{path}: expected the mlearn layout, a list of structures with outputs.")
     read = []
-    for i in _selected(index, len(records), path):
+    for i in selected(index, len(records), path):
         try:
             read.append((i, _mlearn_atoms(records[i], f"{path}#{i}")))
         except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -121,6 +121,27 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
         partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
 
 
+def amend_provenance(path: str | Path, entries: dict[str, Any]) -> None:
+    """Set entries of the provenance of a model file; tensors and self-test stay as they are.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no whole model file, or the entries are not plain JSON.
+    """
+    path = Path(path)
+    header, data = _read(path)
+    header["provenance"] = {**header["provenance"], **entries}
+    tensors = load_tensors(data)
+    try:
+        header["checksum"] = _checksum(header, data)
+        text = _canonical(header)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: not amended, the entries are not plain JSON: {error}.") from None
+    with replacing(path) as partial:
+        partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
+
+
 def load_model(
     path_or_name: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Potential:
@@ -204,11 +225,11 @@ def find_model(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_file():
         return path
-    if path.is_dir():
-        raise ModelFileError(f"{path}: this is a folder; say which file, e.g. {path / 'model.safetensors'}.")
     names = shipped_models()
     if str(path_or_name) in names:
         return _shipped_folder() / f"{path_or_name}{_SUFFIX}"
+    if path.is_dir():
+        raise ModelFileError(f"{path}: this is a folder; say which file, e.g. {path / 'model.safetensors'}.")
     known = f"models shipped with mlpot: {', '.join(names) or 'none'}"
     if path.suffix or len(path.parts) != 1:
         raise ModelFileError(

@@ -35,9 +35,9 @@ from mlpot.model.potential import Potential
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
+from mlpot.training.scales import Scales
 from mlpot.training.settings import FitSettings
 from mlpot.transfer.carry import carry
-from mlpot.transfer.corresponding import Scales
 
 #: The arms, in the order they are reported.
 ARMS = ("scratch", "plain", "reduced", "transfer")
@@ -192,7 +192,7 @@ def transfer_arms(
 
     def reduced(directory: Path) -> tuple[Potential, dict[str, Any]]:
         carried = carry(donor, [element], train)
-        record = {"scales": carried.scales.asdict(), "report": carried.report.asdict()}
+        record = {"scales": carried.scales[element].asdict(), "report": carried.report.asdict()}
         return carried.model, record | {"holdout": judge(carried.model, holdout, "group")}
 
     def transfer(directory: Path) -> tuple[Potential, dict[str, Any]]:

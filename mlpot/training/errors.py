@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from mlpot.conventions import GPA
 from mlpot.data.frame import Frame
+from mlpot.errors import DataError
 from mlpot.model.base import LocalEnergyModel, Prediction
 
 
@@ -54,13 +56,46 @@ def summarise(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Err
     return ErrorSummary(len(frames), atoms, *norms(energy), *norms(forces), *norms(stress))
 
 
+def group_frames(frames: Sequence[Frame], keys: str | Sequence[str] = ()) -> dict[str, list[int]]:
+    """Return the indices of the frames of each element and group, by name.
+
+    Parameters
+    ----------
+    frames
+        Any frames.
+    keys
+        Info keys; frames that agree in all of them are a group, named by the values
+        (``"(none)"`` for a frame that lacks a key).
+
+    Returns
+    -------
+    dict
+        ``"all"``; where frames of different elements occur, all of an element (``"Ge"``, alloys
+        ``"Si-Ge"``); and each group (``"AIMD-NVT, solid"``, or ``"Ge: AIMD-NVT, solid"``).
+    """
+    keys = [keys] if isinstance(keys, str) else list(keys)
+    groups: dict[str, list[int]] = {"all": list(range(len(frames)))}
+    elements = ["-".join(chemical_symbols[z] for z in np.unique(frame.numbers)) for frame in frames]
+    for element in dict.fromkeys(elements):
+        members = [index for index, own in enumerate(elements) if own == element]
+        several = len(members) < len(frames)
+        if several:
+            groups[element] = members
+        if keys:
+            for index in members:
+                value = ", ".join(str(frames[index].info.get(key, "(none)")) for key in keys)
+                name = f"{element}: {value}" if several or value == "all" else value
+                groups.setdefault(name, []).append(index)
+    return groups
+
+
 def errors_by_group(
     model: LocalEnergyModel,
     frames: Sequence[Frame],
-    key: str | None = None,
+    keys: str | Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, ErrorSummary]:
-    """Return the errors over all frames, under ``"all"``, and per value of an info key.
+    """Return the errors over all frames, under ``"all"``, and of each element and group.
 
     Parameters
     ----------
@@ -68,8 +103,8 @@ def errors_by_group(
         The model to judge.
     frames
         Labelled frames.
-    key
-        Info key to group by; frames without it come under ``"(none)"``.
+    keys
+        Info key, or keys, to group by; see :func:`group_frames`.
     progress
         Called with frames done and in all.
     """
@@ -78,10 +113,23 @@ def errors_by_group(
         predictions.extend(model.predict(frame))
         if progress is not None:
             progress(index + 1, len(frames))
-    summaries = {"all": summarise(frames, predictions)}
-    if key is not None:
-        values = [str(frame.info.get(key, "(none)")) for frame in frames]
-        for value in dict.fromkeys(values):
-            members = [i for i, own in enumerate(values) if own == value]
-            summaries[value] = summarise([frames[i] for i in members], [predictions[i] for i in members])
-    return summaries
+    return {
+        name: summarise([frames[i] for i in members], [predictions[i] for i in members])
+        for name, members in group_frames(frames, keys or ()).items()
+    }
+
+
+def check_keys(frames: Sequence[Frame], keys: Sequence[str], where: str) -> None:
+    """Refuse info keys that no frame has.
+
+    Raises
+    ------
+    DataError
+        Naming the key and the keys there are.
+    """
+    for key in keys:
+        if not any(key in frame.info for frame in frames):
+            known = sorted({name for frame in frames for name in frame.info})
+            raise DataError(
+                f"{where}: no frame has the info key {key!r}; there are: {', '.join(known) or 'none'}."
+            )

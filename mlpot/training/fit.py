@@ -1,7 +1,8 @@
 """Fit a potential to frames: a run directory that can be interrupted and resumed exactly.
 
-A run directory holds ``model.safetensors`` (the best model by validation), ``metrics.csv`` (a
-row per epoch), ``log.txt`` and ``checkpoints/`` (``last`` to resume from, ``best``).
+A run directory holds ``model.safetensors`` (the best model by validation, or the last: see
+``keep``), ``metrics.csv`` (a row per epoch), ``log.txt`` and ``checkpoints/`` (``last`` to resume
+from, ``best`` for the one kept).
 Checkpoints are written at the end of epochs: an interruption costs the epoch under way, and
 the resumed run repeats it with the same order of batches.
 """
@@ -25,15 +26,17 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
-from torch_geometric.loader import DataLoader
 
+from mlpot.data.files import count_labels
 from mlpot.data.frame import LABELS, Frame
-from mlpot.data.graph import frame_graphs
+from mlpot.data.store import StoredFrames
 from mlpot.errors import DataError, MLPotError, RecipeError
 from mlpot.model.file import save_model
 from mlpot.model.potential import Potential
 from mlpot.training.checkpoint import SafeCheckpointIO
-from mlpot.training.module import EpochShuffle, FitModule
+from mlpot.training.hardware import Hardware
+from mlpot.training.loaders import EpochShuffle, batches
+from mlpot.training.module import FitModule
 from mlpot.training.settings import FitSettings
 
 
@@ -69,6 +72,8 @@ class _Record(Callback):
             **metrics,
         }
         self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
         with (self.directory / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(k for r in self.rows for k in r)), restval="")
             writer.writeheader()
@@ -99,6 +104,22 @@ class _Checkpoints(ModelCheckpoint):
         paths = {name: moved(value) for name, value in state_dict.items() if name.endswith("_path")}
         best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": str(here)})
+
+
+class _Order(Callback):
+    """Tells the order of frames at which epoch a resumed run goes on.
+
+    Lightning does too, but only after the workers have been given their first batches.
+    """
+
+    def __init__(self, order: EpochShuffle) -> None:
+        self.order = order
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Choose the epoch after the last finished one."""
+        self.order.set_epoch(checkpoint["epoch"] + 1)
 
 
 def _average(decay: float) -> WeightAveraging:
@@ -149,8 +170,12 @@ def _fingerprint(
     digest.update(json.dumps(potential.config.asdict(), sort_keys=True).encode())
     for name, tensor in sorted(potential.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-    for frame in [*train, *validation]:
-        digest.update(frame.content_hash.encode())
+    for frames in (train, validation):
+        if isinstance(frames, StoredFrames):
+            digest.update(frames.identity.encode())
+        else:
+            for frame in frames:
+                digest.update(frame.content_hash.encode())
     return digest.hexdigest()
 
 
@@ -163,8 +188,9 @@ def fit(
     resume: bool = False,
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
+    hardware: Hardware | None = None,
 ) -> FitResult:
-    """Fit ``potential`` in place and leave the best model by validation in it and on disk.
+    """Fit ``potential`` in place and leave the model that ``settings.keep`` names in it and on disk.
 
     Parameters
     ----------
@@ -183,19 +209,25 @@ def fit(
         Show a progress bar.
     callbacks
         Further Lightning callbacks.
+    hardware
+        Devices, nodes and workers; by default one device. With several, every process calls
+        this function alike, and the first writes the files.
 
     Raises
     ------
     Interrupted
         On Ctrl-C.
     RecipeError
-        If ``run`` holds a run and ``resume`` is false, or holds another run than this one.
+        If ``run`` holds a run and ``resume`` is false, or holds another run than this one; if
+        the hardware cannot be used, see :meth:`Hardware.check`.
     DataError
         If there is nothing to train on, or no label to judge by.
     Diverged
         When the loss is no longer finite.
     """
     run = Path(run)
+    hardware = hardware or Hardware()
+    hardware.check(settings.batch_size)
     last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
     if not train:
         raise DataError("there are no training frames; check the data and the split.")
@@ -213,25 +245,24 @@ def fit(
         )
     used = [name for name in LABELS if getattr(settings.loss, name).weight > 0.0]
     for what, frames in (("training", train), ("validation", validation)):
-        if frames and not any(frame.label(name) is not None for frame in frames for name in used):
+        if frames and not any(count_labels(frames)[name] for name in used):
             raise DataError(
                 f"no {what} frame has any of the labels in the loss ({', '.join(used) or 'none'})."
             )
     identity.parent.mkdir(exist_ok=True)
-    identity.write_text(json.dumps({"fingerprint": fingerprint}))
+    if not last.exists() and hardware.leads():
+        identity.write_text(json.dumps({"fingerprint": fingerprint}))
 
     started = time.monotonic()
-    shuffle = EpochShuffle(len(train), settings.seed)
-    training = DataLoader(frame_graphs(train, potential.cutoff), settings.batch_size, sampler=shuffle)
-    held_out = DataLoader(frame_graphs(validation, potential.cutoff), settings.batch_size)
     module = FitModule(potential, settings, settings.epochs * math.ceil(len(train) / settings.batch_size))
-    monitor: dict[str, Any] = {"monitor": "loss"} if validation else {}
+    monitor: dict[str, Any] = {"monitor": "loss"} if validation and settings.keep == "best" else {}
     checkpoints = _Checkpoints(
         best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
         enable_version_counter=False, **monitor,
     )  # fmt: skip
     record = _Record(run)
-    hooks: list[Callback] = [record, _average(settings.average)]
+    shuffle = EpochShuffle(len(train), settings.seed)
+    hooks: list[Callback] = [record, _Order(shuffle), _average(settings.average)]
     if settings.patience is not None:
         if not validation:
             raise RecipeError("patience: early stopping needs validation frames; hold some out.")
@@ -239,15 +270,20 @@ def fit(
     checkpoint_io = SafeCheckpointIO()
     with warnings.catch_warnings():
         # Lightning's advice on data loading does not apply: graphs are built once and kept.
-        advice = "num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`"
+        advice = "num_workers|log_every_n_steps|not empty|LeafSpec|no `val_dataloader`|sync_dist|Grad strides"
         warnings.filterwarnings("ignore", message=f".*({advice}).*")
         trainer = lightning.Trainer(
-            accelerator="auto", devices=1, max_epochs=settings.epochs, logger=False,
+            accelerator=hardware.accelerator, devices=hardware.devices, num_nodes=hardware.nodes,
+            strategy=hardware.lightning_strategy(), use_distributed_sampler=False,
+            max_epochs=settings.epochs, logger=False,
             callbacks=[*hooks, *callbacks, checkpoints], plugins=[checkpoint_io],
             gradient_clip_val=settings.gradient_clip, num_sanity_val_steps=0, inference_mode=False,
             enable_progress_bar=progress, enable_model_summary=False,
         )  # fmt: skip
         if settings.epochs:
+            sharing = (settings.batch_size, trainer.global_rank, trainer.world_size, hardware.workers)
+            training = batches(train, potential.cutoff, shuffle, *sharing)
+            held_out = batches(validation, potential.cutoff, range(len(validation)), *sharing)
             with _interruptible(run):
                 trainer.fit(
                     module,
@@ -262,5 +298,6 @@ def fit(
         rows = kept["callbacks"][record.state_key]["rows"]
         scores = {k: v for k, v in rows[-1].items() if k not in ("rate", "train_loss")}
     potential.eval().cpu()
-    save_model(potential, run / "model.safetensors")
+    if hardware.leads():
+        save_model(potential, run / "model.safetensors")
     return FitResult(trainer.current_epoch, time.monotonic() - started, scores)

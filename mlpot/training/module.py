@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.utils.data import Sampler
 from torch_geometric.data import Data
 
 from mlpot.conventions import GPA
@@ -22,24 +22,6 @@ from mlpot.training.settings import FitSettings
 
 class Diverged(MLPotError):
     """The loss of a fit is no longer finite; the message says what to change."""
-
-
-class EpochShuffle(Sampler[int]):
-    """A fresh order for every epoch, a function of seed and epoch alone; so resume is exact."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (Lightning calls this)."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-        yield from torch.randperm(self.size, generator=generator).tolist()
 
 
 def learning_rate(step: int, steps: int, warmup: float) -> float:
@@ -62,14 +44,25 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Data, index: int) -> Tensor:
         """Return the loss of a batch."""
-        value = loss(residuals(self.potential(batch, create_graph=True), batch), self.settings.loss)
-        if not torch.isfinite(value):
+        differences = residuals(self.potential(batch, create_graph=True), batch)
+        counts = self._over_processes(self._counts(differences, batch))
+        part = loss(differences, self.settings.loss, self._fractions(differences, counts))
+        value = self._over_processes({"loss": part.detach()})["loss"]
+        if not math.isfinite(value):
             raise Diverged(
                 f"the loss is not finite in epoch {self.current_epoch + 1}: training has diverged; lower "
                 "`rate` and `matrix_rate`, and look for absurd labels among the training frames."
             )
-        self.log("train_loss", value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return value
+        mean = torch.tensor(value, dtype=torch.float64)
+        self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=int(counts["frames"]))
+        if not part.requires_grad:  # no labels here: a gradient of zero, so that the step is taken together
+            part = torch.stack([values.sum() for values in differences.values()]).sum()
+        # The strategy averages gradients over processes; the parts of a loss add up.
+        return self.trainer.world_size * part
+
+    def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
+        """Propagate to the weights alone; slopes by the bonds, which nobody takes, cost a fifth of a step."""
+        loss.backward(inputs=[parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
@@ -78,12 +71,35 @@ class FitModule(lightning.LightningModule):
     def validation_step(self, batch: Data, index: int) -> None:
         """Add a batch to the sums over the validation frames."""
         differences = residuals(self.potential(batch), batch)
-        self._add("loss", float(loss(differences, self.settings.loss)) * batch.num_graphs, batch.num_graphs)
+        counts = self._over_processes(self._counts(differences, batch))
+        part = loss(differences, self.settings.loss, self._fractions(differences, counts))
+        mine = {"loss": part}
         for name, values in differences.items():
-            self._add(f"{name}_mae", float(values.abs().sum()), values.numel())
-            self._add(f"{name}_mse", float(values.square().sum()), values.numel())
+            mine |= {f"{name}_mae": values.abs().sum(), f"{name}_mse": values.square().sum()}
+        sums = self._over_processes(mine)
+        self._add("loss", sums.pop("loss") * counts["frames"], counts["frames"])
+        for name, value in sums.items():
+            self._add(name, value, counts[name.split("_")[0]])
 
-    def _add(self, name: str, value: float, count: int) -> None:
+    @staticmethod
+    def _counts(differences: dict[str, Tensor], batch: Data) -> dict[str, float]:
+        """Return the number of frames and of values of each label that this process has of a batch."""
+        frames = 0 if "stand_in" in batch else batch.num_graphs
+        return {"frames": frames, **{name: values.numel() for name, values in differences.items()}}
+
+    def _over_processes(self, numbers: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Return sums over all processes that share a batch; with one process the numbers themselves."""
+        if self.trainer.world_size > 1:
+            mine = [torch.as_tensor(n, dtype=torch.float64, device=self.device) for n in numbers.values()]
+            total = self.trainer.strategy.reduce(torch.stack(mine), reduce_op="sum")
+            return dict(zip(numbers, total.tolist(), strict=True))
+        return {name: float(number) for name, number in numbers.items()}
+
+    def _fractions(self, differences: dict[str, Tensor], counts: dict[str, float]) -> dict[str, float]:
+        """Return which fraction of the values of each label in a batch this process has."""
+        return {name: values.numel() / max(counts[name], 1.0) for name, values in differences.items()}
+
+    def _add(self, name: str, value: float, count: float) -> None:
         total = self._sums.setdefault(name, [0.0, 0.0])
         total[0] += value
         total[1] += count

@@ -23,12 +23,22 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from mlpot.data.frame import Frame
+from mlpot.data.store import StoredFrames
 from mlpot.errors import DataError, RecipeError
 
 
 def composition(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
     """Return how many atoms of each element every frame has, (frames, elements)."""
+    if isinstance(frames, StoredFrames):
+        return frames.table.counts(elements)
     return np.array([[int((frame.numbers == z).sum()) for z in elements] for frame in frames], dtype=float)
+
+
+def energies(frames: Sequence[Frame]) -> np.ndarray:
+    """Return the energy labels (frames,), eV; NaN where there is none."""
+    if isinstance(frames, StoredFrames):
+        return frames.table.energies
+    return np.array([np.nan if frame.energy is None else frame.energy for frame in frames], dtype=float)
 
 
 def least_squares_offsets(
@@ -57,7 +67,8 @@ def least_squares_offsets(
     DataError
         If no frame has an energy, or an element occurs in none that has.
     """
-    known = np.array([frame.energy is not None for frame in frames], dtype=bool)
+    labels = energies(frames)
+    known = np.isfinite(labels)
     if not known.any():
         raise DataError("no frame has an energy, so no offsets can be fitted; give them in the recipe.")
     counts = composition(frames, elements)[known]
@@ -66,12 +77,12 @@ def least_squares_offsets(
         raise DataError(
             f"no frame with an energy contains {', '.join(absent)}; give its offset in the recipe."
         )
-    energies = np.array([frame.energy for frame in frames if frame.energy is not None])
+    explain = labels[known]
     if interaction is not None:
-        energies = energies - np.asarray(interaction)[known]
+        explain = explain - np.asarray(interaction)[known]
     atoms = counts.sum(1)
-    offsets = np.linalg.lstsq(counts / atoms[:, None], energies / atoms, rcond=None)[0]
-    return offsets, float(np.sqrt(np.mean(((energies - counts @ offsets) / atoms) ** 2)))
+    offsets = np.linalg.lstsq(counts / atoms[:, None], explain / atoms, rcond=None)[0]
+    return offsets, float(np.sqrt(np.mean(((explain - counts @ offsets) / atoms) ** 2)))
 
 
 def given_offsets(values: Mapping[str, float], elements: Sequence[int]) -> np.ndarray:

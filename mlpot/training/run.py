@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +13,19 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from mlpot.data.frame import Frame
-from mlpot.data.section import DataSection, DataSets
+from mlpot.data.section import DataSections, DataSets, known_symbols, load_sections
 from mlpot.errors import DataError
+from mlpot.model.file import amend_provenance
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
 from mlpot.recipe import Recipe, dump_recipe
-from mlpot.training.errors import summarise
+from mlpot.training.errors import check_keys, errors_by_group
 from mlpot.training.fit import check_run, fit
+from mlpot.training.hardware import Hardware
 from mlpot.training.initialise import new_potential
-from mlpot.training.offsets import composition
+from mlpot.training.offsets import composition, energies
+from mlpot.training.record import domain, error_record, record_errors
+from mlpot.training.scales import ElementScales, given_scales
 from mlpot.training.settings import FitSettings
 
 _PACKAGES = ("torch", "lightning", "e3nn", "torch-geometric", "ase", "numpy")
@@ -51,19 +55,52 @@ class ModelSection(Recipe):
         return NetworkConfig(**self.model_dump(exclude={"repulsion"}))
 
 
-class TrainRecipe(Recipe):
+class CardSection(Recipe):
+    """What only its maker can say of a model; see :func:`~mlpot.model.card.model_card`.
+
+    ``licence`` and ``citations`` are those of the data of this recipe; ``domain`` says in words
+    what the model is for, and what not.
+    """
+
+    title: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    citations: list[str] = Field(default=[])
+    domain: str | None = None
+
+
+class ReportedRecipe(Recipe):
+    """What a recipe says on the reporting of its result.
+
+    ``group_by``: info keys by whose values errors and coverage of the data are told apart.
+    ``card``: see :class:`CardSection`.
+    """
+
+    group_by: list[str] = Field(default=[])
+    card: CardSection = CardSection()
+
+    @field_validator("group_by", mode="before")
+    @classmethod
+    def _one_key_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class TrainRecipe(ReportedRecipe):
     """Everything that ``mlpot train`` needs to know.
 
     ``elements``: chemical symbols, by default those of the data. ``offsets``:
     ``least_squares``, or the energy of an isolated atom (eV) of each element; see
-    :mod:`mlpot.training.offsets`.
+    :mod:`mlpot.training.offsets`. ``scales``: length and energy scale of elements that share
+    the network through corresponding states; see :mod:`mlpot.training.scales`.
     """
 
-    data: DataSection
+    data: DataSections
     elements: list[str] | None = Field(default=None, min_length=1)
     model: ModelSection = ModelSection()
     offsets: Literal["least_squares"] | dict[str, float] = "least_squares"
+    scales: dict[str, ElementScales] = Field(default={})
     fit: FitSettings = FitSettings()
+    hardware: Hardware = Hardware()
 
 
 def train(
@@ -88,8 +125,9 @@ def train(
     Returns
     -------
     dict
-        Plain values: path of the model, elements, counts of frames, offsets with what they
-        leave (eV/atom), errors on the validation frames (``None`` without any;
+        Plain values: path of the model, elements, scales, counts of frames, offsets with what
+        they leave (eV/atom), errors on the validation frames, of all (``errors``) and of each
+        element and group (``errors_by_group``; ``None`` without any;
         :class:`~mlpot.training.errors.ErrorSummary`), notes.
 
     Raises
@@ -98,17 +136,22 @@ def train(
         For data, settings or a directory that cannot be used; :class:`Interrupted` on Ctrl-C.
     """
     run = Path(run)
+    recipe.hardware.check(recipe.fit.batch_size)
     resumed = check_run(run, resume)
-    sets = recipe.data.load()
-    recipe = recipe.model_copy(update={"elements": recipe.elements or sets.symbols})
+    sets = load_sections(recipe.data)
+    check_keys(sets.train, recipe.group_by, "group_by")
+    elements = recipe.elements or sets.symbols
+    recipe = recipe.model_copy(update={"elements": elements})
     offsets = recipe.offsets if isinstance(recipe.offsets, dict) else None
+    scales = given_scales(recipe.scales, elements)
     potential = new_potential(
         sets.train,
-        recipe.elements or [],
+        elements,
         recipe.model.network(),
         recipe.model.repulsion,
         offsets,
         recipe.fit.seed,
+        scales=scales,
     )
     notes = list(sets.notes)
     if offsets is None and len(potential.elements) == 1:
@@ -122,19 +165,43 @@ def train(
         "elements": list(potential.symbols),
         "parameters": sum(parameter.numel() for parameter in potential.parameters()),
         "frames": sets.counts(),
+        "scales": {symbol: own.asdict() for symbol, own in scales.items()},
         "offsets": offset_summary(potential, sets.train),
         "notes": notes,
     }
-    if not resumed:
+    if not resumed and recipe.hardware.leads():
         start_run(run, recipe, sets, summary)
     potential.provenance = {"kind": "train", **provenance(recipe, sets)}
-    result = fit(potential, sets.train, sets.validation, recipe.fit, run, resume, progress)
-    errors = summarise(sets.validation, potential.predict(sets.validation)) if sets.validation else None
+    result = fit(
+        potential, sets.train, sets.validation, recipe.fit, run, resume, progress, hardware=recipe.hardware
+    )
+    errors = finish(potential, recipe, sets, run, chooses(recipe.fit)) if recipe.hardware.leads() else None
     return summary | {
         "epochs": result.epochs,
         "seconds": result.seconds,
-        "errors": asdict(errors) if errors else None,
+        "errors": errors["all"] if errors else None,
+        "errors_by_group": errors,
     }
+
+
+def chooses(settings: FitSettings) -> bool:
+    """Return whether validation frames, where there are any, choose the epoch that is kept."""
+    return settings.epochs > 0 and settings.keep == "best"
+
+
+def finish(
+    potential: Potential, recipe: ReportedRecipe, sets: DataSets, run: Path, chosen: bool
+) -> dict[str, Any] | None:
+    """Note in the model file of a run what its data cover and its validation errors; return the errors."""
+    path = run / "model.safetensors"
+    amend_provenance(path, {"domain": domain(sets.train, recipe.group_by)})
+    if not sets.validation:
+        return None
+    errors = errors_by_group(potential, sets.validation, recipe.group_by)
+    use = "not trained on" + (", but the epoch that was kept is the best on these frames" if chosen else "")
+    record = error_record("validation", use, sets.validation, sets.files, recipe.group_by, errors)
+    record_errors(path, record)
+    return {name: summary.asdict() for name, summary in errors.items()}
 
 
 def start_run(run: Path, recipe: Recipe, sets: DataSets | None, summary: dict[str, Any]) -> None:
@@ -158,7 +225,7 @@ def provenance(recipe: Recipe, sets: DataSets | None) -> dict[str, Any]:
     }
 
 
-def offset_summary(potential: Potential, frames: list[Frame]) -> dict[str, Any]:
+def offset_summary(potential: Potential, frames: Sequence[Frame]) -> dict[str, Any]:
     """Return the offsets (eV) and the root mean square energy (eV/atom) that they leave of the labels.
 
     Raises
@@ -167,13 +234,13 @@ def offset_summary(potential: Potential, frames: list[Frame]) -> dict[str, Any]:
         If the frames hold elements that the potential does not know.
     """
     values = dict(zip(potential.symbols, potential.offsets.tolist(), strict=True))
-    unknown = set().union(*(frame.symbols for frame in frames)) - set(values)
+    unknown = known_symbols(frames) - set(values)
     if unknown:
         raise DataError(f"the frames contain {', '.join(sorted(unknown))}, unknown to the potential.")
-    labelled = [frame for frame in frames if frame.energy is not None]
-    if not labelled:
+    labels = energies(frames)
+    known = np.isfinite(labels)
+    if not known.any():
         return {"eV": values, "residual_eV_per_atom": None}
-    counts = composition(labelled, potential.elements)
-    energies = np.array([frame.energy for frame in labelled], dtype=float)
-    left = (energies - counts @ potential.offsets.numpy()) / counts.sum(1)
+    counts = composition(frames, potential.elements)[known]
+    left = (labels[known] - counts @ potential.offsets.numpy()) / counts.sum(1)
     return {"eV": values, "residual_eV_per_atom": float(np.sqrt(np.mean(left**2)))}

@@ -40,7 +40,9 @@ class FitSettings(Recipe):
     Matrices that mix channels follow the orthogonalised momentum of Muon with
     ``matrix_rate``, everything else Adam with ``rate``; both follow one schedule: linear
     warm-up over the first ``warmup`` of all steps, then a cosine to zero. Validation, early
-    stopping and the model that is kept use the exponential moving average of the weights.
+    stopping and the model that is kept use the exponential moving average of the weights. ``keep``:
+    of the epochs, the ``best`` by validation (the last without validation frames), or the
+    ``last``, so that the validation frames choose nothing.
     """
 
     epochs: int = Field(default=40, ge=0)
@@ -51,6 +53,7 @@ class FitSettings(Recipe):
     gradient_clip: float = Field(default=10.0, gt=0.0)
     average: float = Field(default=0.99, ge=0.0, lt=1.0)
     patience: int | None = Field(default=None, ge=1)
+    keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "float64"] = "float32"
     seed: int = Field(default=0, ge=0)
     loss: LossSettings = LossSettings()

@@ -13,8 +13,9 @@ from mlpot.data.frame import Frame
 from mlpot.errors import DataError
 from mlpot.model.potential import Potential
 from mlpot.training.offsets import least_squares_offsets
+from mlpot.training.scales import Scales
 from mlpot.training.settings import FitSettings, LossSettings, LossTerm
-from mlpot.transfer.corresponding import Scales, fit_scales, set_scales
+from mlpot.transfer.corresponding import fit_scales
 from mlpot.transfer.donor import TransferReport, donate
 
 
@@ -34,10 +35,10 @@ class FineTuning(FitSettings):
 
 @dataclass(frozen=True)
 class Carried:
-    """A potential carried to its targets, not yet fine-tuned."""
+    """A potential carried to its targets, with the scales of each; not yet fine-tuned."""
 
     model: Potential
-    scales: Scales
+    scales: dict[str, Scales]
     offset_residual: float | None
     report: TransferReport
 
@@ -60,7 +61,7 @@ def carry(
     targets: Sequence[str],
     frames: Sequence[Frame] = (),
     donors: Mapping[str, str] | None = None,
-    scales: Scales | None = None,
+    scales: Scales | Mapping[str, Scales] | None = None,
 ) -> Carried:
     """Return a potential of the target elements before any gradient step ("zero-shot").
 
@@ -76,7 +77,8 @@ def carry(
         Which known element serves which target; see
         :func:`~mlpot.transfer.donor.complete_donors`.
     scales
-        Corresponding-states scalars; fitted to the forces of ``frames`` if not given.
+        Corresponding-states scalars relative to the donor's, of all targets or of each; fitted
+        to the forces of ``frames``, one pair for all targets, if not given.
 
     Raises
     ------
@@ -95,15 +97,23 @@ def carry(
                 "no frames and no scales: give labelled frames, or lattice constants and cohesive energies."
             )
         scales = fit_scales(model, report.donors, frames)
+        own = dict.fromkeys(targets, scales)
     else:
-        set_scales(model, (model.length_scales.clone(), model.energy_scales.clone()), scales)
-    detail = f"length {scales.length:.4f}, energy {scales.energy:.4f} of the donor's: {scales.origin}"
-    if (scales.length, scales.energy) != (1.0, 1.0):
+        own = dict.fromkeys(targets, scales) if isinstance(scales, Scales) else dict(scales)
+        for row, target in enumerate(targets):
+            model.length_scales[row] *= own[target].length
+            model.energy_scales[row] *= own[target].energy
+    if any((pair.length, pair.energy) != (1.0, 1.0) for pair in own.values()):
+        detail = "; ".join(
+            f"{target}: length {pair.length:.4f}, energy {pair.energy:.4f} of the donor's: {pair.origin}"
+            for target, pair in own.items()
+        )
         report.mark("length_scales", "re-estimated", detail)
         report.mark("energy_scales", "re-estimated", detail)
-    if scales.explained is not None and scales.explained < 0.5:
+    explained = min((pair.explained for pair in own.values() if pair.explained is not None), default=1.0)
+    if explained < 0.5:
         report.notes.append(
-            f"two scalars explain only {100 * scales.explained:.0f} % of the mean square force: donor and "
+            f"two scalars explain only {100 * explained:.0f} % of the mean square force: donor and "
             "target hardly correspond, or the donor is poor."
         )
     residual = None
@@ -118,9 +128,12 @@ def carry(
         )
     model.provenance = {
         "parent": _summary(donor),
-        "transfer": {"donors": report.donors, "scales": scales.asdict()},
+        "transfer": {
+            "donors": report.donors,
+            "element_scales": {target: pair.asdict() for target, pair in own.items()},
+        },
     }
-    return Carried(model, scales, residual, report)
+    return Carried(model, own, residual, report)
 
 
 def _summary(donor: Potential) -> dict[str, Any]:

@@ -9,38 +9,38 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mlpot.data.frame import Frame
-from mlpot.data.section import DataSection
+from mlpot.data.section import DataSections, load_sections
 from mlpot.errors import RecipeError
 from mlpot.model.file import load_model, read_header, save_model
 from mlpot.model.potential import Potential
-from mlpot.recipe import Recipe
-from mlpot.training.errors import summarise
+from mlpot.training.errors import check_keys, summarise
 from mlpot.training.fit import check_run, fit
-from mlpot.training.run import provenance, start_run
+from mlpot.training.hardware import Hardware
+from mlpot.training.run import ReportedRecipe, chooses, finish, provenance, start_run
+from mlpot.training.scales import (
+    ElementScales,
+    PropertiesSection,
+    Scales,
+    given_scales,
+    tabulated_scales,
+)
 from mlpot.transfer.carry import FineTuning, carry
-from mlpot.transfer.corresponding import Scales, scales_from_properties, tabulated_scales
 from mlpot.transfer.donor import complete_donors
 from mlpot.transfer.freeze import freeze
 
 
-class PropertiesSection(Recipe):
-    """Lattice constants (Å) and cohesive energies (eV/atom), donor first, then target."""
-
-    lattice_constants: tuple[PositiveFloat, PositiveFloat]
-    cohesive_energies: tuple[PositiveFloat, PositiveFloat]
-
-
-class TransferRecipe(Recipe):
+class TransferRecipe(ReportedRecipe):
     """Everything that ``mlpot transfer`` needs to know.
 
     ``model``: path or name of the potential to start from. ``targets``: elements of the new
     one. ``donors``: which element of the model serves each target, where it is not obvious.
-    ``scales``: ``fit`` (force matching on the training frames), ``properties`` (from
-    ``properties``, or tabulated experiment) or ``none`` (both 1); by default ``properties`` if
-    these are given or there are no data, else ``fit``. ``freeze``: shell
+    ``scales``: ``fit`` (force matching on the training frames, one pair for all targets),
+    ``properties`` (from ``properties``, or tabulated experiment), ``none`` (both 1), or the
+    scales of each target relative to its donor (1 and 1 where nothing is said); by default
+    ``properties`` if these are given or there are no data, else ``fit``. ``freeze``: shell
     patterns of weights that stay the donor's. ``fit``: the fine-tuning, with the
     defaults of :class:`~mlpot.transfer.carry.FineTuning`.
     """
@@ -48,11 +48,12 @@ class TransferRecipe(Recipe):
     model: str
     targets: list[str] = Field(min_length=1)
     donors: dict[str, str] = Field(default={})
-    data: DataSection | None = None
-    scales: Literal["fit", "properties", "none"] | None = None
+    data: DataSections | None = None
+    scales: Literal["fit", "properties", "none"] | dict[str, ElementScales] | None = None
     properties: PropertiesSection | None = None
     freeze: list[str] = Field(default=[])
     fit: FineTuning = FineTuning()
+    hardware: Hardware = Hardware()
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -65,8 +66,9 @@ class TransferRecipe(Recipe):
             raise ValueError("scales: fit needs labelled frames; give data, or scales: properties.")
         if self.data is None and "fit" in self.model_fields_set and self.fit.epochs > 0:
             raise ValueError("fit: there is nothing to fine-tune on; give data, or epochs: 0.")
-        if self.properties is not None and self.scales in ("fit", "none"):
-            raise ValueError(f"properties are given, but scales: {self.scales} does not use them.")
+        if self.properties is not None and self.scales not in (None, "properties"):
+            how = self.scales if isinstance(self.scales, str) else "given for each target"
+            raise ValueError(f"properties are given, but scales: {how} does not use them.")
         return self
 
     def resolved(self, donors: dict[str, str]) -> TransferRecipe:
@@ -102,7 +104,8 @@ def transfer(
     dict
         Plain values: path of the model, donors, scales, offsets, counts of frames, the report
         on tensors, and, where there are validation frames, the errors on them before
-        (``zero-shot``) and after (``fine-tuned``) gradient steps.
+        (``zero-shot``) and after (``fine-tuned``) gradient steps, and those of the final model
+        for each element and group (``errors_by_group``).
 
     Raises
     ------
@@ -111,12 +114,14 @@ def transfer(
         Ctrl-C.
     """
     run = Path(run)
+    recipe.hardware.check(recipe.fit.batch_size)
     resumed = check_run(run, resume)
-    precision = read_header(recipe.model)["precision"]
-    donor = load_model(recipe.model, torch.float64 if precision == "float64" else torch.float32)
+    header = read_header(recipe.model)
+    donor = load_model(recipe.model, torch.float64 if header["precision"] == "float64" else torch.float32)
     recipe = recipe.resolved(complete_donors(donor, recipe.targets, recipe.donors))
-    sets = recipe.data.load() if recipe.data is not None else None
+    sets = load_sections(recipe.data) if recipe.data is not None else None
     frames, validation = (sets.train, sets.validation) if sets is not None else ([], [])
+    check_keys(frames, recipe.group_by, "group_by")
     carried = carry(donor, recipe.targets, frames, recipe.donors, _scales(recipe))
     model = carried.model
     freeze(model, recipe.freeze, carried.report)
@@ -126,7 +131,7 @@ def transfer(
         "from": recipe.model,
         "targets": recipe.targets,
         "donors": recipe.donors,
-        "scales": carried.scales.asdict(),
+        "scales": {target: scales.asdict() for target, scales in carried.scales.items()},
         "offsets": {
             "eV": dict(zip(model.symbols, model.offsets.tolist(), strict=True)),
             "residual_eV_per_atom": carried.offset_residual,
@@ -134,18 +139,26 @@ def transfer(
         "frames": sets.counts() if sets is not None else None,
         "notes": [*(sets.notes if sets is not None else []), *carried.report.notes],
     }
-    if not resumed:
+    leads = recipe.hardware.leads()
+    if not resumed and leads:
         start_run(run, recipe, sets, summary)
     errors = {"zero-shot": _errors(model, validation)}
+    model.provenance["parent"] |= {"file": recipe.model, "checksum": header["checksum"]}
     model.provenance = {"kind": "transfer", **model.provenance, **provenance(recipe, sets)}
     if frames and recipe.fit.epochs > 0:
-        result = fit(model, frames, validation, recipe.fit, run, resume, progress)
-        errors["fine-tuned"] = _errors(model, validation)
+        result = fit(model, frames, validation, recipe.fit, run, resume, progress, hardware=recipe.hardware)
         summary |= {"epochs": result.epochs, "seconds": result.seconds}
-    else:
+    elif leads:
         save_model(model, run / "model.safetensors")
         summary |= {"epochs": 0, "seconds": 0.0}
-    summary |= {"errors": errors if validation else None, "report": carried.report.asdict()}
+    if not leads:
+        return summary
+    tuned = summary["epochs"] > 0
+    by_group = finish(model, recipe, sets, run, tuned and chooses(recipe.fit)) if sets is not None else None
+    if by_group and tuned:
+        errors["fine-tuned"] = by_group["all"]
+    summary |= {"errors": errors if validation else None, "errors_by_group": by_group}
+    summary["report"] = carried.report.asdict()
     (run / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
@@ -154,19 +167,26 @@ def _errors(model: Potential, frames: Sequence[Frame]) -> dict[str, Any] | None:
     return asdict(summarise(frames, model.predict(frames))) if frames else None
 
 
-def _scales(recipe: TransferRecipe) -> Scales | None:
-    """Return the scales that the recipe decides; ``None`` where the frames shall."""
+def _scales(recipe: TransferRecipe) -> dict[str, Scales] | None:
+    """Return the scales of each target that the recipe decides; ``None`` where the frames shall."""
     if recipe.scales == "fit":
         return None
+    if isinstance(recipe.scales, dict):
+        return given_scales(recipe.scales, recipe.targets)
     if recipe.scales == "none":
-        return Scales(1.0, 1.0, "none: the donor's units")
-    pairs = sorted({(donor, target) for target, donor in recipe.donors.items()})
-    if len(pairs) > 1:
+        return dict.fromkeys(recipe.targets, Scales(1.0, 1.0, "none: the donor's units"))
+    pairs = {target: (donor, target) for target, donor in recipe.donors.items()}
+    # Next to others, an element that serves itself stays as it is; alone, it is carried to new properties.
+    foreign = {pair for pair in pairs.values() if pair[0] != pair[1]} or set(pairs.values())
+    if recipe.properties is not None and len(foreign) > 1:
         raise RecipeError(
-            f"scales from properties serve one target, not {', '.join(recipe.targets)}; give labelled frames "
-            "(--data) to fit them, or --scales none."
+            f"properties serve one target, not {', '.join(recipe.targets)}; give `scales` for each target, "
+            "or labelled frames (--data) to fit them."
         )
-    if recipe.properties is None:
-        return tabulated_scales(*pairs[0])
-    lattice, cohesive = recipe.properties.lattice_constants, recipe.properties.cohesive_energies
-    return scales_from_properties((lattice[0], cohesive[0]), (lattice[1], cohesive[1]))
+
+    def scales(pair: tuple[str, str]) -> Scales:
+        if pair not in foreign:
+            return Scales(1.0, 1.0, "its own donor")
+        return recipe.properties.scales() if recipe.properties is not None else tabulated_scales(*pair)
+
+    return {target: scales(pair) for target, pair in pairs.items()}

@@ -90,7 +90,7 @@ def test_interrupted_training_resumes_exactly(work, si, tmp_path, monkeypatch, r
     options = ["train", work / "train.yaml", "--epochs", "4"]
     run(*options, "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(mlpot.training.run, "fit", lambda *a: fit(*a, callbacks=[ControlC()]))
+        patch.setattr(mlpot.training.run, "fit", lambda *a, **k: fit(*a, **k, callbacks=[ControlC()]))
         stopped = run(*options, "--out", tmp_path / "parts", status=130)
     assert "interrupted" in stopped.stderr and "--resume" in stopped.stderr
     again = run(*options, "--out", tmp_path / "parts", status=2)
@@ -112,7 +112,10 @@ def ge(work, si, document):
 def test_transfer_with_data(work, si, ge):
     assert ge["donors"] == {"Ge": "Si"}
     assert ge["frames"]["train"]["frames"] == 8 and ge["frames"]["validation"]["frames"] == 2
-    assert 0.9 < ge["scales"]["length"] < 1.0 and "force matching on 8 frames" in ge["scales"]["origin"]
+    assert (
+        0.9 < ge["scales"]["Ge"]["length"] < 1.0
+        and "force matching on 8 frames" in ge["scales"]["Ge"]["origin"]
+    )
     assert set(ge["errors"]) == {"zero-shot", "fine-tuned"}
     # The offset is re-estimated: Ge of Stillinger-Weber is bound by 3.86 eV, Si by 4.34 eV.
     assert -3.9 < ge["offsets"]["eV"]["Ge"] < -3.3
@@ -152,8 +155,8 @@ def test_transfer_without_data_and_with_unit_scales_is_the_donor(work, si, tmp_p
 )
 def test_transfer_without_data_scales_by_properties(work, si, tmp_path, flags, length, energy, run, document):
     found = document("transfer", "--from", si, "--to", "Ge", *flags, "--out", tmp_path / "r")
-    assert found["scales"]["length"] == pytest.approx(length)
-    assert found["scales"]["energy"] == pytest.approx(energy)
+    assert found["scales"]["Ge"]["length"] == pytest.approx(length)
+    assert found["scales"]["Ge"]["energy"] == pytest.approx(energy)
     table = run("info", found["model"]).stdout
     assert f"{length:.4f}" in table and f"{energy:.4f}" in table
     # What is written down is a recipe that does the same again.
@@ -162,11 +165,25 @@ def test_transfer_without_data_scales_by_properties(work, si, tmp_path, flags, l
     assert all(np.array_equal(value, again[name]) for name, value in load_file(found["model"]).items())
 
 
+def test_an_element_that_serves_itself_keeps_its_scales_beside_others(
+    work, si, tmp_path, document, complaint
+):
+    both = ["transfer", "--from", si, "--to", "Si", "--to", "Ge", "--to", "C"]
+    found = document(*both, "--out", tmp_path / "r")
+    assert [own["length"] for own in found["scales"].values()] == pytest.approx(
+        [1.0, 5.43 / 5.66, 5.43 / 3.57], rel=2e-3
+    )
+    pair = ["--lattice-constants", "5", "6", "--cohesive-energies", "4", "2", "--out", tmp_path / "s"]
+    assert "properties serve one target, not Si, Ge, C" in complaint(*both, *pair)
+    found = document(*both[:-2], *pair)
+    assert [own["energy"] for own in found["scales"].values()] == [1.0, 0.5]
+
+
 def test_transfer_with_data_and_no_epochs_is_zero_shot(work, si, tmp_path, document):
     found = document("transfer", "--from", si, "--to", "Ge", "--data", work / "ge.xyz", "--epochs", "0",
                      "--scales", "properties", "--out", tmp_path / "r")  # fmt: skip
     assert found["epochs"] == 0 and set(found["errors"]) == {"zero-shot"}
-    assert "experimental" in found["scales"]["origin"]
+    assert "experimental" in found["scales"]["Ge"]["origin"]
 
 
 def test_transfer_resumes_a_finished_run_without_change(work, si, ge, run):

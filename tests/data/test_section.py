@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from mlpot.data.files import write_frames
-from mlpot.data.frame import Frame
-from mlpot.data.section import DataSection
+from mlpot.data.frame import Frame, LabelKeys
+from mlpot.data.section import DataSection, DataSections, load_sections
 from mlpot.errors import DataError, RecipeError
-from mlpot.recipe import parse_recipe
+from mlpot.recipe import Recipe, parse_recipe
 
 
 def frames(count: int, seed: int = 0) -> list[Frame]:
@@ -108,3 +108,51 @@ def test_mistakes(file):
         section(train=file, label={})
     with pytest.raises(ValidationError, match="at least 1 item"):
         DataSection(train=[])
+
+
+class Several(Recipe):
+    data: DataSections
+
+
+def test_sections_are_read_and_divided_each_in_its_way(file, tmp_path):
+    other = str(tmp_path / "other.xyz")
+    write_frames(other, frames(20, seed=1), LabelKeys(energy="dft_energy"))
+    first = {"train": file, "validation": {"fraction": 0.25, "keys": ["block"]}}
+    second = {"train": other, "frames": 5, "labels": {"energy": "dft_energy", "forces": None}}
+    recipe = parse_recipe(Several, {"data": [first, second]}, "x")
+    sets = load_sections(recipe.data)
+    alone = DataSection.model_validate(first).load(), DataSection.model_validate(second).load()
+    sources = [[frame.source for frame in side] for side in (sets.train, sets.validation)]
+    assert sources[0] == [frame.source for part in alone for frame in part.train]
+    assert sources[1] == [frame.source for part in alone for frame in part.validation]
+    assert sets.counts()["train"]["labels"] == {"energy": 33, "forces": 28, "stress": 0}
+    assert set(sets.files) == {file, other}
+    assert sets.notes == [f"{other}: 5 of 18 training frames drawn with seed 0."]
+
+
+def test_one_section_needs_no_list_and_is_written_without_one(file):
+    recipe = parse_recipe(Several, {"data": {"train": file}}, "x")
+    assert recipe.model_dump(mode="json")["data"]["train"] == [file]
+    assert Several.model_validate(recipe.model_dump(mode="json")) == recipe
+    both = parse_recipe(Several, {"data": [{"train": file}, {"train": file}]}, "x")
+    assert Several.model_validate(both.model_dump(mode="json")) == both
+
+
+def test_a_frame_that_another_section_holds_out_is_refused(file):
+    recipe = parse_recipe(Several, {"data": [{"train": file}, {"train": file, "validation": None}]}, "x")
+    with pytest.raises(DataError, match="this validation frame is also trained on"):
+        load_sections(recipe.data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"trian": "a"}, "x: data: unknown key 'trian'; did you mean 'train'"),
+        ([{"train": "a"}, {"train": "b", "frames": 0}], r"x: data\.1\.frames: "),
+        ([], "x: data: "),
+        ("si.xyz", "x: data: .*dictionary"),
+    ],
+)
+def test_mistakes_in_sections_are_placed(data, message):
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(Several, {"data": data}, "x")

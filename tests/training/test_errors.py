@@ -7,8 +7,9 @@ import pytest
 from ase import units
 
 from mlpot.data.frame import Frame
+from mlpot.errors import DataError
 from mlpot.model.base import Prediction
-from mlpot.training.errors import errors_by_group, summarise
+from mlpot.training.errors import check_keys, errors_by_group, group_frames, summarise
 from mlpot.training.initialise import new_potential
 
 
@@ -71,3 +72,35 @@ def test_groups_are_judged_apart(si_frames, tiny):
     alone = [frames[0], frames[2]]
     assert errors["calm"] == summarise(alone, potential.predict(alone))
     assert list(errors_by_group(potential, frames)) == ["all"]
+
+
+def test_elements_are_told_apart_and_groups_within_them(si_frames, ge_frames):
+    frames = [ge_frames[0], si_frames[1], si_frames[2], ge_frames[3]]
+    groups = group_frames(frames, "group")
+    assert groups == {
+        "all": [0, 1, 2, 3],
+        "Ge": [0, 3],
+        "Ge: calm": [0],
+        "Ge: shaken": [3],
+        "Si": [1, 2],
+        "Si: shaken": [1],
+        "Si: calm": [2],
+    }
+    assert group_frames(frames) == {"all": [0, 1, 2, 3], "Ge": [0, 3], "Si": [1, 2]}
+
+
+def test_groups_by_several_keys_and_one_that_is_called_all():
+    frames = [frame(1, 0.0, 0.0, 0.0, group="all", state=s) for s in ("solid", "liquid")]
+    assert group_frames(frames, ["group", "state"]) == {
+        "all": [0, 1],
+        "all, solid": [0],
+        "all, liquid": [1],
+    }
+    assert group_frames(frames, ["group"]) == {"all": [0, 1], "Si: all": [0, 1]}
+
+
+def test_key_that_no_frame_has():
+    frames = [frame(1, 0.0, 0.0, 0.0, group="a", state="solid")]
+    check_keys(frames, ["group"], "here")
+    with pytest.raises(DataError, match="here: no frame has the info key 'phase'; there are: group, state"):
+        check_keys(frames, ["group", "phase"], "here")

@@ -13,6 +13,7 @@ from mlpot.data.graph import batch_graphs, frame_graphs
 from mlpot.errors import DataError
 from mlpot.model.network import UnitScale
 from mlpot.training.initialise import new_potential
+from mlpot.training.scales import Scales
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_every_stage_has_unit_size_on_the_data(fresh, si_frames):
 
     stages = [(n, m) for n, m in fresh.network.named_modules() if isinstance(m, UnitScale)]
     handles = [module.register_forward_hook(measure(name)) for name, module in stages]
-    fresh(batch_graphs(frame_graphs(si_frames[:8], fresh.cutoff)))
+    fresh(batch_graphs(frame_graphs(si_frames[:8], fresh.cutoff)), create_graph=True)
     for handle in handles:
         handle.remove()
     assert len(sizes) > len(stages)
@@ -110,3 +111,42 @@ def test_no_forces_at_all(si_frames, tiny):
 def test_no_frames_at_all(tiny):
     with pytest.raises(DataError, match="no training frame"):
         new_potential([], ["Si"], tiny)
+
+
+def test_scales_of_one_change_nothing(si_frames, ge_frames, tiny):
+    frames = [*si_frames[:4], *ge_frames[:4]]
+    one = {symbol: Scales(1.0, 1.0, "given") for symbol in ("Si", "Ge")}
+    plain = new_potential(frames, ["Si", "Ge"], tiny).state_dict()
+    scaled = new_potential(frames, ["Si", "Ge"], tiny, scales=one).state_dict()
+    assert all(torch.equal(plain[name], scaled[name]) for name in plain)
+
+
+def test_an_element_in_its_own_units_starts_as_its_correspondent(si_frames, tiny):
+    """Frames of a germanium that corresponds to silicon exactly give the network silicon gives."""
+    s, e = 0.9, 0.8
+    corresponding = [
+        replace(
+            frame,
+            numbers=np.full(8, 32),
+            positions=frame.positions / s,
+            cell=frame.cell / s,
+            energy=e * frame.energy,
+            forces=e * s * frame.forces,
+            stress=None,
+        )
+        for frame in si_frames[:6]
+    ]
+    scales = {"Ge": Scales(s, e, "given")}
+    silicon = new_potential(si_frames[:6], ["Si"], tiny, dtype=torch.float64)
+    germanium = new_potential(corresponding, ["Ge"], tiny, dtype=torch.float64, scales=scales)
+    assert float(germanium.energy_unit) == pytest.approx(float(silicon.energy_unit), rel=1e-12)
+    assert germanium.length_scales.tolist() == [s] and germanium.energy_scales.tolist() == [e]
+    for name, tensor in silicon.network.state_dict().items():
+        torch.testing.assert_close(germanium.network.state_dict()[name], tensor, rtol=1e-9, atol=1e-12)
+    both = new_potential(
+        [*si_frames[:6], *corresponding], ["Si", "Ge"], tiny, dtype=torch.float64, scales=scales
+    )
+    assert float(both.energy_unit) == pytest.approx(float(silicon.energy_unit), rel=1e-12)
+    assert both.cutoff == pytest.approx(tiny.cutoff / s)
+    (one,), (other,) = both.predict(si_frames[0]), both.predict(corresponding[0])
+    assert other.forces == pytest.approx(e * s * one.forces, abs=1e-9)

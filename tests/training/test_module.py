@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from mlpot.training.module import EpochShuffle, learning_rate
+from mlpot.training.loaders import EpochShuffle
+from mlpot.training.module import learning_rate
 
 
 def test_rate_starts_full_without_warmup_and_ends_at_zero():

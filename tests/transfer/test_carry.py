@@ -12,9 +12,9 @@ from mlpot.errors import DataError, ElementError
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
+from mlpot.training.scales import Scales
 from mlpot.training.settings import FitSettings
 from mlpot.transfer.carry import carry, shift_offsets
-from mlpot.transfer.corresponding import Scales
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_two_scalars_improve_the_forces_of_other_frames(silicon_model, carried, 
     as_it_is = carry(silicon_model, ["Ge"], ge_frames[:4], scales=Scales(1.0, 1.0, "none"))
     plain, reduced = (errors_by_group(c.model, ge_frames[4:])["all"].forces_rmse for c in (as_it_is, carried))
     assert reduced < 0.9 * plain
-    assert 0.9 < carried.scales.length < 1.0
+    assert 0.9 < carried.scales["Ge"].length < 1.0
 
 
 def test_report_marks_what_was_re_estimated(carried):
@@ -56,7 +56,7 @@ def test_report_marks_what_was_re_estimated(carried):
     estimated = {name for name, action in actions.items() if action == "re-estimated"}
     assert estimated == {"offsets", "length_scales", "energy_scales"}
     assert "meV/atom left" in carried.report.records["offsets"].detail
-    assert f"{carried.scales.length:.4f}" in carried.report.records["length_scales"].detail
+    assert f"{carried.scales['Ge'].length:.4f}" in carried.report.records["length_scales"].detail
     assert "force matching on 4 frames" in carried.report.records["energy_scales"].detail
     assert carried.report.notes == []
 
@@ -73,7 +73,9 @@ def test_provenance_keeps_the_parent(carried):
         "provenance": {"kind": "train", "recipe": "mine"},
     }
     assert carried.model.provenance["transfer"]["donors"] == {"Ge": "Si"}
-    assert carried.model.provenance["transfer"]["scales"]["length"] == carried.scales.length
+    assert (
+        carried.model.provenance["transfer"]["element_scales"]["Ge"]["length"] == carried.scales["Ge"].length
+    )
 
 
 def test_donor_is_not_changed(silicon_model, ge_frames):
@@ -101,7 +103,7 @@ def test_without_energies_the_offsets_stay_and_it_is_said(silicon_model, ge_fram
 def test_given_scales_are_used_as_they_are(silicon_model, ge_frames):
     given = Scales(0.96, 0.83, "tables")
     result = carry(silicon_model, ["Ge"], ge_frames[:2], scales=given)
-    assert result.scales == given
+    assert result.scales == {"Ge": given}
     assert result.model.length_scales.item() == pytest.approx(0.96)
     assert result.model.energy_scales.item() == pytest.approx(0.83)
 
@@ -136,3 +138,12 @@ def test_target_without_an_energy_needs_one(make_donor, ge_frames):
 def test_unknown_target(silicon_model, ge_frames):
     with pytest.raises(ElementError, match="'Gg' is no chemical element"):
         carry(silicon_model, ["Gg"], ge_frames[:2])
+
+
+def test_each_target_has_scales_of_its_own_relative_to_its_donor(make_donor, si_frames, ge_frames):
+    donor = make_donor(("Si", "C"))
+    donor.length_scales[:] = torch.tensor([1.0, 1.1])
+    given = {"Ge": Scales(0.9, 0.8, "given"), "Si": Scales(1.0, 1.0, "given")}
+    model = carry(donor, ["Si", "Ge"], donors={"Ge": "C"}, scales=given).model
+    assert model.length_scales.tolist() == pytest.approx([1.0, 0.99])
+    assert model.energy_scales.tolist() == pytest.approx([1.0, 0.8])

@@ -14,17 +14,11 @@ import pytest
 from ase.build import bulk
 
 from mlpot.data.frame import Frame
-from mlpot.errors import DataError, RecipeError
+from mlpot.errors import DataError
 from mlpot.model.repulsion import ZBL
+from mlpot.training.scales import Scales
 from mlpot.transfer.carry import carry
-from mlpot.transfer.corresponding import (
-    Scales,
-    element_properties,
-    fit_scales,
-    scales_from_properties,
-    set_scales,
-    tabulated_scales,
-)
+from mlpot.transfer.corresponding import fit_scales, set_scales
 from mlpot.transfer.donor import donate
 
 
@@ -133,45 +127,6 @@ def test_forces_of_opposite_sign(make_donor):
     model, report = donate(donor, ["Ge"])
     with pytest.raises(DataError, match=r"energy scale is negative: .*check the labels"):
         fit_scales(model, report.donors, corresponding_frames(donor, 0.93, -1.0))
-
-
-def test_properties_give_the_scales():
-    scales = scales_from_properties((5.43, 4.63), (5.66, 3.85), "handbook")
-    assert scales.length == pytest.approx(5.43 / 5.66)
-    assert scales.energy == pytest.approx(3.85 / 4.63)
-    assert (scales.origin, scales.force_rmse) == ("handbook", None)
-    assert scales.asdict()["origin"] == "handbook"
-
-
-@pytest.mark.parametrize("bad", [(0.0, 4.6), (5.4, -4.6)])
-def test_properties_must_be_positive(bad):
-    with pytest.raises(RecipeError, match="must be positive"):
-        scales_from_properties(bad, (5.66, 3.85))
-    with pytest.raises(RecipeError, match="must be positive"):
-        scales_from_properties((5.66, 3.85), bad)
-
-
-def test_silicon_to_germanium_by_experiment():
-    scales = tabulated_scales("Si", "Ge")
-    assert scales.length == pytest.approx(0.9598, abs=1e-3)
-    assert scales.energy == pytest.approx(0.8315, abs=1e-3)
-    assert "diamond" in scales.origin
-    back = tabulated_scales("Ge", "Si")
-    assert back.length * scales.length == pytest.approx(1.0)
-    assert element_properties("Si") == ("diamond", pytest.approx(5.43, abs=0.01), 4.63)
-
-
-def test_structures_must_agree():
-    with pytest.raises(
-        RecipeError, match="Si is diamond and Al is fcc: their lattice constants do not compare"
-    ):
-        tabulated_scales("Si", "Al")
-
-
-@pytest.mark.parametrize("symbol", ["As", "He", "Og", "Gee"])
-def test_element_that_is_not_tabulated(symbol):
-    with pytest.raises(RecipeError, match=f"no tabulated lattice constant and cohesive energy of {symbol}"):
-        tabulated_scales("Si", symbol)
 
 
 def test_scales_that_explain_little_are_noted(make_donor, ge_frames):
