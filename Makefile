@@ -34,8 +34,9 @@ test-slow: $(VENV)/.ready  ## the long studies in small
 study: $(VENV)/.ready  ## the ab initio study (needs ../shared/data/mlearn)
 	$(BIN)/mlpot study recipes/mlearn_si_to_ge/study.yaml --out runs/mlearn_si_to_ge
 
-benchmark: $(VENV)/.ready  ## force call beside mace-torch, which it installs in an environment of its own
+benchmark: $(VENV)/.ready  ## speed beside mace-torch and nequip, each installed in an environment of its own
 	$(BIN)/python benchmarks/force_call.py
+	$(BIN)/python benchmarks/scaling.py
 
 clean:  ## remove the environment and the runs
 	rm -rf $(VENV) runs build *.egg-info

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/decisions.md from committed results; none is typed by hand.
+"""Write the tables of README.md and docs/ from committed results; none is typed by hand.
 
 python benchmarks/readme_numbers.py            # rewrites the sections between the marks
 python benchmarks/readme_numbers.py --collect  # first takes the study's results and picture from runs/
@@ -10,7 +10,13 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 from pathlib import Path
+
+# Tests load this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from speed_numbers import page, summary
+from streaming import numbers
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -66,23 +72,7 @@ def tables() -> str:
         lines.append(row(f"**germanium**, {frames} frames: {name}", entry))
     lines += ["", f"Germanium is judged on {held} frames of `ge_train` held out in whole groups.", ""]
     lines += [f"- {sentence}" for sentence in study["verdict"]]
-    speed = json.loads((RESULTS / "force_call.json").read_text(encoding="utf-8"))
-    ours, theirs = speed["contestants"]["mlpot"], speed["contestants"]["mace-torch"]
-    ratio = speed["ratio"]
-    lines += [
-        "",
-        f"One force call on {ours['atoms']} silicon atoms, {speed['threads']} thread,",
-        f"{speed['what'].removeprefix('force call, ')}; in turns, in one run of "
-        "`python benchmarks/force_call.py`:",
-        "",
-        "| | parameters | median (ms) |\n|---|---|---|",
-        f"| mlpot (with stress) | {ours['parameters']:,} | {ours['median_ms']:.1f} |",
-        f"| mace-torch {theirs['mace-torch']}, 32x0e+32x1o, l = 3, correlation 3 | {theirs['parameters']:,} "
-        f"| {theirs['median_ms']:.1f} |",
-        "",
-        f"Ratio, median over {speed['rounds']} rounds: **{ratio['median']:.1f}** (from {ratio['min']:.1f} to "
-        f"{ratio['max']:.1f}).",
-    ]
+    lines += ["", *summary()]
     return "\n".join(lines)
 
 
@@ -114,6 +104,8 @@ def sections() -> dict[Path, str]:
     return {
         ROOT / "README.md": f"{START}\n{tables()}\n{END}",
         ROOT / "docs" / "decisions.md": f"{START}\n{choices()}\n{END}",
+        ROOT / "docs" / "speed.md": f"{START}\n{page()}\n{END}",
+        ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 
 

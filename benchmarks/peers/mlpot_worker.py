@@ -1,24 +1,47 @@
-"""Forces and stress of rattled silicon with mlpot: ``mlpot_worker.py CELLS THREADS``."""
+"""Forces and stress of rattled silicon with mlpot."""
 
-import sys
+from collections.abc import Callable
 
 import torch
-from ase.build import bulk
-from loop import serve
+from loop import DEVICE, OPTIONS, serve, silicon
+from models import potential
+from torch.utils.flop_counter import FlopCounterMode
+from torch_geometric.data import Batch
 
 from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
-from mlpot.model.network import NetworkConfig
-from mlpot.training.initialise import new_potential
 
-cells, threads = int(sys.argv[1]), int(sys.argv[2])
-torch.set_num_threads(threads)
-atoms = bulk("Si", "diamond", a=5.43, cubic=True).repeat(cells)
-atoms.rattle(0.1, seed=1)
-frame = Frame.from_atoms(atoms)
-# The default architecture, the one whose accuracy README reports; weights do not change the time.
-labelled = Frame(frame.numbers, frame.positions, frame.cell, frame.pbc, 0.0, 0.0 * frame.positions + 0.1)
-potential = new_potential([labelled], ["Si"], NetworkConfig())
-graph = batch_graphs([frame_graph(frame, potential.cutoff)])
-parameters = sum(p.numel() for p in potential.parameters())
-serve(lambda: potential(graph), {"atoms": len(atoms), "parameters": parameters, "torch": torch.__version__})
+model = potential(OPTIONS.get("model")).to(DEVICE)
+
+
+def batch(cells: int, replicas: int) -> Batch:
+    """Return the graphs of ``replicas`` times 8 cells³ atoms."""
+    graph = frame_graph(Frame.from_atoms(silicon(cells)), model.cutoff)
+    return batch_graphs([graph] * replicas).to(DEVICE)
+
+
+def prepare(cells: int, replicas: int = 1) -> Callable[[], object]:
+    """Return the call."""
+    graphs = batch(cells, replicas)
+    return lambda: model(graphs)
+
+
+def flops(cells: int, replicas: int, plain: bool) -> int:
+    """Return the FLOPs of the matrix products in a call, of the plain path or of the one that is timed."""
+    with FlopCounterMode(display=False) as counter:
+        model(batch(cells, replicas), create_graph=plain)
+    return counter.get_total_flops()
+
+
+def about(cells: int, replicas: int = 1) -> dict:
+    """Return what the contestant is; FLOPs are counted on 64 atoms and scale with the atoms."""
+    atoms = (cells / 2) ** 3 * replicas
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "version": torch.__version__,
+        "flops": atoms * flops(2, 1, plain=True),
+        "flops_timed": atoms * flops(2, 1, plain=False),
+    }
+
+
+serve(prepare, about)
