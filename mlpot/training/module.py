@@ -24,10 +24,11 @@ class Diverged(MLPotError):
     """The loss of a fit is no longer finite; the message says what to change."""
 
 
-def learning_rate(step: int, steps: int, warmup: float) -> float:
-    """Return the fraction of the full rate at a step: linear warm-up, then a cosine to zero."""
+def learning_rate(step: int, steps: int, warmup: float, floor: float = 0.0) -> float:
+    """Return the fraction of the full rate at a step: linear warm-up, then a cosine to ``floor``."""
     rise = min(1.0, (step + 1) / (warmup * steps + 1))
-    return rise * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(steps, 1))))
+    fall = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(steps, 1))))
+    return rise * (floor + (1.0 - floor) * fall)
 
 
 class FitModule(lightning.LightningModule):
@@ -122,6 +123,6 @@ class FitModule(lightning.LightningModule):
         """Return the optimiser and its schedule, stepped with every batch."""
         optimizer = build_optimizer(self.potential, self.settings.rate, self.settings.matrix_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate(step, self.steps, self.settings.warmup)
+            optimizer, lambda step: learning_rate(step, self.steps, self.settings.warmup, self.settings.floor)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -39,7 +39,7 @@ class FitSettings(Recipe):
 
     Matrices that mix channels follow the orthogonalised momentum of Muon with
     ``matrix_rate``, everything else Adam with ``rate``; both follow one schedule: linear
-    warm-up over the first ``warmup`` of all steps, then a cosine to zero. Validation, early
+    warm-up over the first ``warmup`` of all steps, then a cosine to the fraction ``floor``. Validation, early
     stopping and the model that is kept use the exponential moving average of the weights. ``keep``:
     of the epochs, the ``best`` by validation (the last without validation frames), or the
     ``last``, so that the validation frames choose nothing.
@@ -50,6 +50,7 @@ class FitSettings(Recipe):
     rate: float = Field(default=5e-3, gt=0.0)
     matrix_rate: float = Field(default=0.02, gt=0.0)
     warmup: float = Field(default=0.02, ge=0.0, lt=1.0)
+    floor: float = Field(default=0.0, ge=0.0, le=1.0)
     gradient_clip: float = Field(default=10.0, gt=0.0)
     average: float = Field(default=0.99, ge=0.0, lt=1.0)
     patience: int | None = Field(default=None, ge=1)

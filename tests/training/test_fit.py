@@ -17,7 +17,7 @@ from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import check_run, fit
 from mlpot.training.initialise import new_potential
 from mlpot.training.loss import loss, residuals
-from mlpot.training.module import Diverged
+from mlpot.training.module import Diverged, FitModule
 from mlpot.training.settings import FitSettings
 
 VALIDATION_COLUMNS = {f"{q}_{norm}" for q in ("energy", "forces", "stress") for norm in ("mae", "rmse")}
@@ -256,3 +256,30 @@ def test_resume_without_the_record_of_the_start(si_frames, tiny, tmp_path):
             tmp_path,
             resume=True,
         )
+
+
+def test_the_last_epoch_is_kept_when_asked_and_validation_chooses_nothing(si_frames, tiny, tmp_path):
+    kept = {}
+    for keep, validation in (("best", []), ("last", si_frames[20:])):
+        potential = new_potential(si_frames[:4], ["Si"], tiny)
+        settings = FitSettings(epochs=3, batch_size=2, rate=0.05, matrix_rate=0.2, keep=keep)
+        result = fit(potential, si_frames[:4], validation, settings, tmp_path / keep)
+        kept[keep] = potential.state_dict()
+    assert result.validation["epoch"] == 3
+    assert all(torch.equal(kept["best"][name], kept["last"][name]) for name in kept["best"])
+
+
+def test_weights_get_their_whole_gradient_and_bonds_none(si_frames, tiny):
+    potential = new_potential(si_frames[:2], ["Si"], tiny, dtype=torch.float64)
+    module = FitModule(potential, FitSettings(), 1)
+    batch = batch_graphs(frame_graphs(si_frames[:2], potential.cutoff))
+
+    def value():
+        return loss(residuals(potential(batch, create_graph=True), batch), FitSettings().loss)
+
+    value().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in potential.named_parameters()}
+    potential.zero_grad()
+    module.backward(value())
+    for name, parameter in potential.named_parameters():
+        assert torch.equal(parameter.grad, expected[name]), name

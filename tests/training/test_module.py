@@ -15,6 +15,8 @@ def test_rate_starts_full_without_warmup_and_ends_at_zero():
     assert learning_rate(50, 100, 0.0) == pytest.approx(0.5)
     assert learning_rate(100, 100, 0.0) == pytest.approx(0.0, abs=1e-15)
     assert learning_rate(150, 100, 0.0) == pytest.approx(0.0, abs=1e-15)
+    assert learning_rate(50, 100, 0.0, floor=0.2) == pytest.approx(0.6)
+    assert learning_rate(100, 100, 0.0, floor=0.2) == pytest.approx(0.2)
 
 
 def test_rate_rises_linearly_over_the_warmup():

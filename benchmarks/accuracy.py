@@ -1,0 +1,115 @@
+"""Errors of the best recipes on silicon and germanium, three seeds, by group of frames.
+
+    python benchmarks/accuracy.py [--seeds 0 1 2] [--arms joint si ten_ge] [--runs runs/accuracy]
+
+The arms are recipes of recipes/sige: ``joint`` (silicon and germanium together) and ``si``
+(silicon alone), both from ``pretrain``, and ``ten_ge`` (ten frames of germanium, from ``si``);
+``unpretrained`` is ``joint`` from nothing; the ``committee`` is the mean of the joint potentials
+of all seeds. Judged on ``si_test`` and on the hold-out of germanium,
+which choose nothing. Finished runs are taken as they are, an interrupted one is resumed. Prints a
+table and writes ``benchmarks/results/accuracy.json``. Needs ``../shared``; one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlpot.data.frame import Frame
+from mlpot.data.section import DataSection, load_sections
+from mlpot.model.base import LocalEnergyModel
+from mlpot.model.committee import Committee
+from mlpot.model.file import load_model
+from mlpot.recipe import load_recipe
+from mlpot.studies.recipe import StudyRecipe
+from mlpot.training.errors import errors_by_group
+from mlpot.training.fit import check_run
+from mlpot.training.run import TrainRecipe, train
+from mlpot.transfer.run import TransferRecipe, transfer
+
+HERE = Path(__file__).resolve().parent
+RECIPES = HERE.parent / "recipes"
+STUDY = load_recipe(StudyRecipe, RECIPES / "mlearn_si_to_ge/study.yaml")
+#: Each arm: from which other, and what it is judged on.
+ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "pretrain": (None, ()),
+    "joint": ("pretrain", ("si_test", "ge_holdout")),
+    "si": ("pretrain", ("si_test",)),
+    "ten_ge": ("si", ("ge_holdout",)),
+    "unpretrained": (None, ("si_test", "ge_holdout")),
+}
+
+
+def make(arm: str, seed: int, runs: Path) -> Path:
+    """Train the model of an arm, unless it is there; return its path.
+
+    The seed draws the initial weights, the order of frames and the ten frames; the hold-out stays.
+    """
+    run, recipe = runs / f"seed-{seed}" / arm, RECIPES / "sige" / f"{arm}.yaml"
+    if (run / "model.safetensors").exists():
+        return run / "model.safetensors"
+    resume = check_run(run, resume=True)
+    parent = ARMS[arm][0]
+    started = load_recipe(TransferRecipe if parent else TrainRecipe, recipe)
+    changes: dict[str, Any] = {"fit": started.fit.model_copy(update={"seed": seed})}
+    changes["data"] = [section.model_copy(update={"seed": seed}) for section in started.data]
+    if parent:
+        changes["model"] = str(make(parent, seed, runs))
+    (transfer if parent else train)(started.model_copy(update=changes), run, resume=resume)
+    return run / "model.safetensors"
+
+
+def judge(what: str, model: LocalEnergyModel, frames: list[Frame]) -> dict[str, dict[str, float]]:
+    """Print the errors of a model and return them by group of frames."""
+    found = {name: summary.asdict() for name, summary in errors_by_group(model, frames, ["group"]).items()}
+    every = found["all"]
+    print(
+        f"{what:32} forces {every['forces_mae']:5.1f} / {every['forces_rmse']:5.1f} meV/Å  "
+        f"energy {every['energy_mae']:5.2f} meV/atom",
+        flush=True,
+    )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Errors of the best recipes, by group of frames.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["joint", "si", "ten_ge"])
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "accuracy.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    test = DataSection(train=[STUDY.donor.test], validation=None).load().train
+    judges = {"si_test": test, "ge_holdout": load_sections([STUDY.target.data]).validation}
+    result = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for seed in options.seeds:
+        for arm in options.arms:
+            model = make(arm, seed, options.runs)
+            for name in ARMS[arm][1]:
+                row = result.setdefault(f"{arm}, {name}", {})
+                row[str(seed)] = judge(f"seed {seed}, {arm}, {name}", load_model(model), judges[name])
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+    joint = [make("joint", seed, options.runs) for seed in options.seeds]
+    if "joint" in options.arms and len(joint) > 1:
+        committee = Committee([load_model(path) for path in joint])
+        for name in ARMS["joint"][1]:
+            found = judge(f"committee of {len(joint)}, {name}", committee, judges[name])
+            result[f"committee, {name}"] = {"all": found}
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name, seeds in result.items():
+        mean = {
+            key: statistics.mean(entry["all"][key] for entry in seeds.values())
+            for key in ("forces_mae", "forces_rmse", "energy_mae")
+        }
+        print(f"{name}: " + "  ".join(f"{key} {value:.2f}" for key, value in mean.items()))
+
+
+if __name__ == "__main__":
+    main()
