@@ -27,3 +27,11 @@ class ElementError(MLPotError):
 
 class GeometryError(MLPotError):
     """Positions or cells on which no potential can be evaluated."""
+
+
+class NativeError(MLPotError):
+    """Native kernels that were asked for and cannot be had."""
+
+
+class NoCompilerError(NativeError):
+    """No C++ compiler to build them with."""

@@ -140,6 +140,24 @@ class LocalEnergyModel(nn.Module, ABC):
         filled = torch.arange(table.shape[1], device=table.device) < bonds.counts[:, None]
         return local.detach(), table[filled]
 
+    def use_native(self, on: bool = True) -> bool:
+        """Let native kernels compute energies and slopes from now on, or not (the state at first).
+
+        They take effect on a CPU, agree with PyTorch to rounding, and are compiled on first use
+        (:mod:`mlpot.model.native`). Training never uses them.
+
+        Returns
+        -------
+        bool
+            Whether they are in use now; never, for a model that has none.
+
+        Raises
+        ------
+        NativeError
+            If they are asked for and cannot be had.
+        """
+        return False
+
     def bonds(self, graph: Data) -> Bonds:
         """Return the bonds of a graph; vectors in float64 first, then in :attr:`dtype`."""
         centre, neighbour = graph.edge_index
@@ -267,6 +285,10 @@ class SumModel(LocalEnergyModel):
 
     def _terms(self) -> list[LocalEnergyModel]:
         return list(self.terms)  # type: ignore[arg-type]
+
+    def use_native(self, on: bool = True) -> bool:
+        """Ask every term; return whether any uses them now."""
+        return any([term.use_native(on) for term in self._terms()])
 
     def local_energies(self, environments: Environments) -> Tensor:
         """Return the summed local energies, (N,)."""

@@ -25,6 +25,13 @@ from mlpot.errors import ElementError
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.environment import Bonds, Environments
 from mlpot.model.inference import PackedWeights, energies_and_slopes
+from mlpot.model.native import (
+    NativeWeights,
+    load_library,
+    native_energies_and_slopes,
+    supports,
+    supports_bonds,
+)
 from mlpot.model.network import DensityNetwork, NetworkConfig
 from mlpot.model.repulsion import ZBL
 
@@ -64,6 +71,7 @@ class Potential(LocalEnergyModel):
         self.network = DensityNetwork(self.config, len(elements), torch.Generator().manual_seed(seed))
         self.repulsion = ZBL(self.elements) if repulsion else None
         self._packed = PackedWeights()
+        self._native: NativeWeights | None = None
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.offsets: Tensor
         self.energy_scales: Tensor
@@ -127,6 +135,17 @@ class Potential(LocalEnergyModel):
             energies = energies + self.repulsion.local_energies(environments).double()
         return energies
 
+    def use_native(self, on: bool = True) -> bool:
+        """Let native kernels compute the network from now on, or not; return whether they do."""
+        # A subclass with energies of its own does not come by here.
+        own = type(self).local_energies_and_slopes is Potential.local_energies_and_slopes
+        if not (on and own and supports(self.config)):
+            self._native = None
+            return False
+        load_library()
+        self._native = self._native or NativeWeights()
+        return True
+
     def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
         """Return the same energies (N,) and the slopes by bond vectors (E, 3), without autograd."""
         species, dtype = bonds.species, bonds.vectors.dtype
@@ -137,7 +156,13 @@ class Potential(LocalEnergyModel):
             factors = self.stretch(*ends).to(dtype)[:, None]
         scale = self.energy_unit * self.energy_scales[species]
         reduced = replace(bonds, vectors=bonds.vectors * factors)
-        energies, slopes = energies_and_slopes(self.network, self._packed, reduced, scale.to(dtype))
+        seeds = scale.to(dtype)
+        if self._native is not None and supports_bonds(bonds.vectors):
+            energies, slopes = native_energies_and_slopes(
+                self.network, self._packed, self._native, reduced, seeds
+            )
+        else:
+            energies, slopes = energies_and_slopes(self.network, self._packed, reduced, seeds)
         energies = self.offsets[species] + scale * energies.double()
         slopes *= factors
         if self.repulsion is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from mlpot.conventions import matrix_to_voigt
 from mlpot.data.graph import structure_graph
-from mlpot.errors import GeometryError
+from mlpot.errors import GeometryError, NativeError, NoCompilerError
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.file import load_model
 from mlpot.simulation.skin import SkinnedNeighbours
@@ -34,6 +35,9 @@ class MLPotCalculator(Calculator):
         (see :class:`~mlpot.simulation.skin.SkinnedNeighbours`). Results do not depend on it.
     device
         Where the model runs.
+    native
+        Native kernels (:mod:`mlpot.model.native`), several times faster on a CPU. None takes them
+        where a C++ compiler is found and PyTorch elsewhere; True insists; False does without.
 
     Attributes
     ----------
@@ -51,6 +55,8 @@ class MLPotCalculator(Calculator):
     ------
     ModelFileError
         On construction, for a file that cannot be loaded.
+    NativeError
+        On construction, if native kernels are insisted on and cannot be had.
     ElementError
         On evaluation, for an element that the model does not know.
     GeometryError
@@ -63,13 +69,18 @@ class MLPotCalculator(Calculator):
     name = "mlpot"
 
     def __init__(
-        self, model: LocalEnergyModel | str | Path, skin: float = 0.5, device: str | torch.device = "cpu"
+        self,
+        model: LocalEnergyModel | str | Path,
+        skin: float = 0.5,
+        device: str | torch.device = "cpu",
+        native: bool | None = None,
     ) -> None:
         super().__init__()
         if isinstance(model, str | Path):
             model = load_model(model, device=device)
         self.model: LocalEnergyModel = model.to(device)
         self.device = torch.device(device)
+        _use_native(self.model, self.device, native)
         self.neighbours = SkinnedNeighbours(model.cutoff, skin)
 
     def calculate(
@@ -102,3 +113,20 @@ class MLPotCalculator(Calculator):
         }
         if has_volume:
             self.results["stress"] = matrix_to_voigt(output.stress[0].cpu().numpy())
+
+
+def _use_native(model: LocalEnergyModel, device: torch.device, native: bool | None) -> None:
+    if native is None:
+        try:
+            model.use_native(device.type == "cpu")
+        except NoCompilerError:
+            pass
+        except NativeError as error:
+            warnings.warn(f"{error} PyTorch computes instead, several times slower.", stacklevel=3)
+        return
+    if native and device.type != "cpu":
+        raise NativeError(f"native=True: native kernels run on a CPU, not on {device}; leave native out.")
+    if model.use_native(native) != native:
+        raise NativeError(
+            f"native=True: this {type(model).__name__} has no native kernels; leave native out."
+        )
