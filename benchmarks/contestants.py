@@ -93,12 +93,13 @@ def _nequip(layers: int, degree: int, compiled: bool) -> Contestant:
 SHAPES = ((2, 1), (3, 1), (3, 2))
 CONTESTANTS = (
     Contestant("mlpot", "mlpot", "mlpot_worker.py"),
+    Contestant("mlpot, native", "mlpot", "mlpot_worker.py", {"native": True}),
     Contestant("mace-torch 32x0e+32x1o, l = 3, correlation 3", "mace", "mace_worker.py"),
     *(_nequip(layers, degree, False) for layers, degree in SHAPES),
     *(_nequip(layers, degree, True) for layers, degree in SHAPES),
     Contestant("Stillinger-Weber (matscipy)", "mlpot", "classical_worker.py"),
 )
-MLPOT = CONTESTANTS[0]
+MLPOT, NATIVE = CONTESTANTS[:2]
 MOLECULAR_DYNAMICS = Contestant("mlpot in an ASE MD step", "mlpot", "md_worker.py")
 #: Not a contestant: products of two float32 matrices, for the arithmetic floor.
 MATRIX_PRODUCT = Contestant("matrix product", "mlpot", "product_worker.py")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 # Tests load this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from speed_numbers import page, summary
+import accuracy_numbers
+import speed_numbers
 from streaming import numbers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,14 +73,18 @@ def tables() -> str:
         lines.append(row(f"**germanium**, {frames} frames: {name}", entry))
     lines += ["", f"Germanium is judged on {held} frames of `ge_train` held out in whole groups.", ""]
     lines += [f"- {sentence}" for sentence in study["verdict"]]
-    lines += ["", *summary()]
+    lines += ["", *accuracy_numbers.summary(), "", *speed_numbers.summary()]
     return "\n".join(lines)
 
 
 def choices() -> str:
     """Return the measurements behind the defaults as Markdown."""
     lines = []
-    for name, command in (("architecture", "architecture"), ("fine_tuning", "fine-tuning")):
+    for name, command in (
+        ("architecture", "architecture"),
+        ("fine_tuning", "fine-tuning"),
+        ("joint", "joint"),
+    ):
         rows = json.loads((RESULTS / f"choices_{name}.json").read_text(encoding="utf-8"))
         lines += [
             f"`python benchmarks/choices.py {command}`:",
@@ -104,7 +109,8 @@ def sections() -> dict[Path, str]:
     return {
         ROOT / "README.md": f"{START}\n{tables()}\n{END}",
         ROOT / "docs" / "decisions.md": f"{START}\n{choices()}\n{END}",
-        ROOT / "docs" / "speed.md": f"{START}\n{page()}\n{END}",
+        ROOT / "docs" / "accuracy.md": f"{START}\n{accuracy_numbers.page()}\n{END}",
+        ROOT / "docs" / "speed.md": f"{START}\n{speed_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 

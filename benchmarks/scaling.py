@@ -11,8 +11,9 @@ not grow with the system. On a GPU it is the peak that torch
 allocated. The exponent is the slope of log time against log atoms from 512 atoms on: below that the
 fixed cost of a call shows.
 
-The overhead of ``MLPotCalculator`` is timed inside ASE's VelocityVerlet, at 512 atoms from 300 K: the
-time of ``calculate`` beyond the call of the model, over the latter.
+The call is that of the native kernels, on a GPU or with ``--torch`` that of PyTorch; the calculator
+takes native kernels by itself. Its overhead is timed inside ASE's VelocityVerlet, at 512 atoms from
+300 K: the time of ``calculate`` beyond the call of the model, over the latter.
 
 ``--device cuda`` has never been run: no GPU was at hand.
 """
@@ -30,6 +31,7 @@ from contestants import (
     ALLOCATORS,
     MLPOT,
     MOLECULAR_DYNAMICS,
+    NATIVE,
     RESULTS,
     Ended,
     Worker,
@@ -45,7 +47,8 @@ PARTS = ("step", "calculate", "model", "overhead", "builds")
 
 def measure(atoms: int, options: argparse.Namespace) -> dict[str, Any]:
     """Return time and memory for a size, from a process of its own."""
-    worker = Worker(MLPOT.with_model(options.model), options.threads, options.device, options.allocator)
+    contestant = (MLPOT if options.torch else NATIVE).with_model(options.model)
+    worker = Worker(contestant, options.threads, options.device, options.allocator)
     baseline = worker.ask(calls=1, cells=1)["peak"]
     answer = worker.ask(calls=options.calls, cells=cells(atoms), replicas=options.replicas)
     worker.close()
@@ -94,9 +97,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--allocator", choices=list(ALLOCATORS), default="glibc")
     parser.add_argument("--model", help="file or name of a model (default: the default shape)")
+    parser.add_argument("--torch", action="store_true", help="the call without native kernels")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     need_device(options.device)
+    options.torch |= options.device != "cpu"
     out = options.out or RESULTS / f"scaling_{options.device}_{options.threads}.json"
     origin = machine(options.threads, options.device, options.allocator)
     rows: list[dict[str, Any]] = []
@@ -113,8 +118,9 @@ def main() -> None:
         memory = f"{1e-3 * row['bytes_per_atom']:>8.1f} {1e-3 * row['graph_bytes_per_atom']:>6.1f}"
         print(f"{atoms:>8} {row['ms']['median']:>10.1f} {row['us_per_atom']:>8.1f} {memory}", flush=True)
     step = dynamics(options)
+    label = (MLPOT if options.torch else NATIVE).label
     result = {
-        "what": "mlpot, forces and stress, float32, neighbour list ready",
+        "what": f"{label}, forces and stress, float32, neighbour list ready",
         **origin,
         "sizes": rows,
         "left": left,

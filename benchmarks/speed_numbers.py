@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+#: Not compared with themselves.
+OURS = ("mlpot", "mlpot, native")
 #: Runs of benchmarks/training.py by the contestants of benchmarks/force_call.py that they judge.
 CURVES = {
     "mace-torch 32x0e+32x1o, l = 3, correlation 3": "mace",
@@ -34,6 +36,23 @@ def where(result: dict[str, Any]) -> str:
     return f"{device}, {result['processor']}, allocator {result['allocator']}{busy}"
 
 
+def ratios(row: dict[str, Any]) -> str:
+    """Return how many times as long as mlpot a contestant takes and, where it was run, as mlpot, native."""
+    return " / ".join(f"{row[name]['median']:.1f}" for name in ("ratio", "ratio_native") if name in row)
+
+
+def against(result: dict[str, Any]) -> str:
+    """Return what the ratios of a run are to."""
+    native = any("ratio_native" in row for size in result["sizes"] for row in size["rows"].values())
+    return "mlpot / mlpot, native" if native else "mlpot"
+
+
+def times_floor(floor: dict[str, Any]) -> str:
+    """Return how many times as long as the arithmetic floor mlpot takes."""
+    text = f"mlpot: {floor['times_floor']:.1f} ×"
+    return text + (f", native: {floor['times_floor_native']:.1f} ×" if "times_floor_native" in floor else "")
+
+
 def force_calls() -> list[str]:
     """Return a section per run of force_call.py."""
     lines: list[str] = []
@@ -46,21 +65,19 @@ def force_calls() -> list[str]:
             cells = [label, f"{own['parameters']:,}" if own["parameters"] else "–"]
             for size in sizes:
                 row = size["rows"].get(label)
-                ratio = f" ({row['ratio']['median']:.1f})" if row and label != "mlpot" else ""
+                ratio = f" ({ratios(row)})" if row and label not in OURS else ""
                 cells.append(
                     f"{row['ms']['median']:.1f} ms, {row['us_per_atom']:.0f} µs{ratio}" if row
                     else size["left"].get(label, "left out before")
                 )  # fmt: skip
             rows.append(cells)
-        floor = [
-            f"{size['floor']['ms']:.1f} ms; mlpot: {size['floor']['times_floor']:.1f} ×" for size in sizes
-        ]
+        floor = [f"{size['floor']['ms']:.1f} ms; {times_floor(size['floor'])}" for size in sizes]
         rows.append(["arithmetic floor of mlpot", "", *floor])
         lines += [
             f"### Force call, {where(result)}",
             "",
             f"`{result['command']}`: ms per call, µs per atom and step, and in "
-            "brackets how many times as long as mlpot (median over rounds).",
+            f"brackets how many times as long as {against(result)} (median over rounds).",
             "",
             *table(["", "parameters", *(f"{size['atoms']:,} atoms" for size in sizes)], rows),
             "",
@@ -80,7 +97,7 @@ def growth() -> list[str]:
         lines += [
             f"### System size, {where(result)}",
             "",
-            f"`{result['command']}`:",
+            f"`{result['command']}` ({result['what']}):",
             "",
             *table(["atoms", "ms", "µs/atom", "peak kB/atom"], rows),
             "",
@@ -142,13 +159,13 @@ def summary() -> list[str]:
         cells = [label]
         for size in result["sizes"]:
             row = size["rows"].get(label)
-            cells.append(f"{row['ms']['median']:.1f} ({row['ratio']['median']:.1f})" if row else "–")
+            cells.append(f"{row['ms']['median']:.1f} ({ratios(row)})" if row else "–")
         own = curves.get(CURVES.get(label.removesuffix(", compiled"), ""))
         # Errors of a training that is still under way say nothing of a contestant.
         ended = own and own["done"] >= own["epochs"]
         cells.append(f"{own['last']['forces_mae']:.0f}, {own['done']} epochs" if own and ended else "")
         rows.append(cells)
-    head = ["ms (times mlpot)", *(f"{size['atoms']:,} atoms" for size in result["sizes"])]
+    head = [f"ms (times {against(result)})", *(f"{size['atoms']:,} atoms" for size in result["sizes"])]
     return [
         f"One force call on rattled silicon, float32, {where(result)};",
         f"everyone in turns, in one run of `{result['command']}`; more in [docs/speed.md](docs/speed.md):",

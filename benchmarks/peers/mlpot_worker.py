@@ -1,5 +1,6 @@
 """Forces and stress of rattled silicon with mlpot."""
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,9 @@ from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
 
 model = potential(OPTIONS.get("model")).to(DEVICE)
+NATIVE: bool = OPTIONS.get("native", False)
+if model.use_native(NATIVE) != NATIVE or (NATIVE and DEVICE != "cpu"):
+    sys.exit(f"there are no native kernels for {type(model).__name__} on {DEVICE}")
 
 
 def batch(cells: int, replicas: int) -> Batch:
@@ -27,9 +31,11 @@ def prepare(cells: int, replicas: int = 1) -> Callable[[], object]:
 
 
 def flops(cells: int, replicas: int, plain: bool) -> int:
-    """Return the FLOPs of the matrix products in a call, of the plain path or of the one that is timed."""
+    """Return the FLOPs of the matrix products in a call, by autograd or by hand in PyTorch."""
+    model.use_native(False)
     with FlopCounterMode(display=False) as counter:
         model(batch(cells, replicas), create_graph=plain)
+    model.use_native(NATIVE)
     return counter.get_total_flops()
 
 
