@@ -80,11 +80,7 @@ def tables() -> str:
 def choices() -> str:
     """Return the measurements behind the defaults as Markdown."""
     lines = []
-    for name, command in (
-        ("architecture", "architecture"),
-        ("fine_tuning", "fine-tuning"),
-        ("joint", "joint"),
-    ):
+    for name, command in (("architecture", "architecture"), ("fine_tuning", "fine-tuning")):
         rows = json.loads((RESULTS / f"choices_{name}.json").read_text(encoding="utf-8"))
         lines += [
             f"`python benchmarks/choices.py {command}`:",
