@@ -62,7 +62,7 @@ class FitModule(lightning.LightningModule):
         return self.trainer.world_size * part
 
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
-        """Propagate to the weights alone; slopes by the bonds, which nobody takes, cost a fifth of a step."""
+        """Propagate to the weights alone; nobody takes the slopes by the bonds, which cost time."""
         loss.backward(inputs=[parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def on_validation_epoch_start(self) -> None:
