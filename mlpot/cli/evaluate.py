@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -65,12 +65,12 @@ def evaluate(
             use = relation(potential.provenance, digest)
             record_errors(model, error_record(record, use, frames, {data: digest}, keys, summaries))
     errors = {group: summary.asdict() for group, summary in summaries.items()}
-    document: dict[str, Any] = {
+    document = {
         "command": "evaluate",
         "model": model,
         "data": data,
         "group_by": keys,
         "recorded": record,
+        "errors": errors,
     }
-    document["errors"] = errors
     emit(document, json, lambda console: console.print(error_table(errors, f"{model} on {data}")))

@@ -110,15 +110,7 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
         "versions": _versions(),
         "self_test": _run_self_test(potential, self_test or _default_structures(potential.symbols), path),
     }
-    try:
-        header["checksum"] = _checksum(header, save_tensors(tensors))
-        text = _canonical(header)
-    except (TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"{path}: the model was not saved, its provenance is not plain JSON: {error}."
-        ) from None
-    with replacing(path) as partial:
-        partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
+    _write(path, header, tensors, "the model was not saved, its provenance is")
 
 
 def amend_provenance(path: str | Path, entries: dict[str, Any]) -> None:
@@ -132,14 +124,7 @@ def amend_provenance(path: str | Path, entries: dict[str, Any]) -> None:
     path = Path(path)
     header, data = _read(path)
     header["provenance"] = {**header["provenance"], **entries}
-    tensors = load_tensors(data)
-    try:
-        header["checksum"] = _checksum(header, data)
-        text = _canonical(header)
-    except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: not amended, the entries are not plain JSON: {error}.") from None
-    with replacing(path) as partial:
-        partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
+    _write(path, header, load_tensors(data), "not amended, the entries are")
 
 
 def load_model(
@@ -249,6 +234,17 @@ def _shipped_folder() -> Path:
 def _versions() -> dict[str, str]:
     packages = {name: metadata.version(name) for name in ("torch", "e3nn", "ase")}
     return {"mlpot": mlpot.__version__, **packages}
+
+
+def _write(path: Path, header: Header, tensors: dict[str, Tensor], refused: str) -> None:
+    """Write a file, whole or not at all; ``refused`` begins the sentence on a header that is no JSON."""
+    try:
+        header["checksum"] = _checksum(header, save_tensors(tensors))
+        text = _canonical(header)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: {refused} not plain JSON: {error}.") from None
+    with replacing(path) as partial:
+        partial.write_bytes(save_tensors(tensors, metadata={_KEY: text}))
 
 
 def _canonical(header: Header) -> str:

@@ -24,7 +24,7 @@ from mlpot.training.fit import check_run, fit
 from mlpot.training.hardware import Hardware
 from mlpot.training.initialise import new_potential
 from mlpot.training.offsets import composition, energies
-from mlpot.training.record import domain, error_record, record_errors
+from mlpot.training.record import domain, error_record
 from mlpot.training.scales import ElementScales, given_scales
 from mlpot.training.settings import FitSettings
 
@@ -193,15 +193,17 @@ def finish(
     potential: Potential, recipe: ReportedRecipe, sets: DataSets, run: Path, chosen: bool
 ) -> dict[str, Any] | None:
     """Note in the model file of a run what its data cover and its validation errors; return the errors."""
-    path = run / "model.safetensors"
-    amend_provenance(path, {"domain": domain(sets.train, recipe.group_by)})
-    if not sets.validation:
-        return None
-    errors = errors_by_group(potential, sets.validation, recipe.group_by)
-    use = "not trained on" + (", but the epoch that was kept is the best on these frames" if chosen else "")
-    record = error_record("validation", use, sets.validation, sets.files, recipe.group_by, errors)
-    record_errors(path, record)
-    return {name: summary.asdict() for name, summary in errors.items()}
+    entries: dict[str, Any] = {"domain": domain(sets.train, recipe.group_by)}
+    errors = None
+    if sets.validation:
+        errors = errors_by_group(potential, sets.validation, recipe.group_by)
+        use = "not trained on" + (
+            ", but the epoch that was kept is the best on these frames" if chosen else ""
+        )
+        record = error_record("validation", use, sets.validation, sets.files, recipe.group_by, errors)
+        entries["errors"] = [record]
+    amend_provenance(run / "model.safetensors", entries)
+    return errors and {name: summary.asdict() for name, summary in errors.items()}
 
 
 def start_run(run: Path, recipe: Recipe, sets: DataSets | None, summary: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from test_inference import (
     assert_close,
     assert_same,
     batch_of,
+    check_slopes,
     roughened,
 )
 
@@ -155,22 +156,7 @@ class TestEquality:
     def test_slopes_by_finite_differences(self, skewed: Atoms) -> None:
         potential = roughened(NetworkConfig(channels=4, hidden=8, layers=3))
         assert potential.use_native()
-        bonds = potential.bonds(batch_of(potential, skewed))
-        _, slopes = potential.local_energies_and_slopes(bonds)
-
-        def energy(vectors: torch.Tensor) -> float:
-            return float(potential.local_energies_and_slopes(replace(bonds, vectors=vectors))[0].sum())
-
-        h = 1e-4
-        for index in range(0, len(bonds.vectors), 37):
-            for axis in range(3):
-                step = torch.zeros_like(bonds.vectors)
-                step[index, axis] = h
-                values = [energy(bonds.vectors + k * step) for k in (-2, -1, 1, 2)]
-                expected = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
-                assert float(slopes[index, axis]) == pytest.approx(
-                    expected, abs=1e-7 * float(slopes.abs().max())
-                )
+        check_slopes(potential, skewed)
 
     def test_rotated_and_smooth(self, cluster: Atoms) -> None:
         """Forces turn with the structure; nothing jumps where a bond reaches the cutoff."""
@@ -262,6 +248,14 @@ class TestSwitch:
             native.build()
 
 
+def compiler_that(folder: Path, *lines: str) -> str:
+    """Return the path of a compiler that does what the lines of a shell script say."""
+    script = folder / "compiler"
+    script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    script.chmod(0o755)
+    return str(script)
+
+
 class TestFallback:
     def test_no_compiler(self, forgetful: Path, cubic: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CXX", "no-such-compiler")
@@ -274,24 +268,24 @@ class TestFallback:
     def test_compiler_that_fails(
         self, forgetful: Path, cubic: Atoms, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        script = forgetful / "broken"
-        script.write_text(
-            "#!/bin/sh\necho 'In file included' >&2\necho 'x.cpp:1: error: no luck' >&2\nexit 1\n"
+        monkeypatch.setenv(
+            "CXX",
+            compiler_that(
+                forgetful, "echo 'In file included' >&2", "echo 'x.cpp:1: error: no luck' >&2", "exit 1"
+            ),
         )
-        script.chmod(0o755)
-        monkeypatch.setenv("CXX", str(script))
         self.check(cubic, "cannot compile the native kernels: x.cpp:1: error: no luck", warns=True)
         assert list((forgetful / "cache" / "mlpot").iterdir()) == []
 
     def test_what_cannot_be_loaded(
         self, forgetful: Path, cubic: Atoms, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        script = forgetful / "empty"
-        script.write_text(
-            '#!/bin/sh\nfor last; do :; done\n[ "$last" = --version ] || echo nothing > "$last"\n'
+        monkeypatch.setenv(
+            "CXX",
+            compiler_that(
+                forgetful, "for last; do :; done", '[ "$last" = --version ] || echo nothing > "$last"'
+            ),
         )
-        script.chmod(0o755)
-        monkeypatch.setenv("CXX", str(script))
         self.check(cubic, "cannot be loaded", warns=True)
 
     @pytest.mark.usefixtures("compiled")
