@@ -5,8 +5,9 @@
 The arms are recipes of recipes/sige: ``joint`` (silicon and germanium together) and ``si``
 (silicon alone), both from ``pretrain``, and ``ten_ge`` (ten frames of germanium, from ``si``);
 ``unpretrained`` is ``joint`` from nothing; the ``committee`` is the mean of the joint potentials
-of all seeds. Judged on ``si_test`` and on the hold-out of germanium,
-which choose nothing. Finished runs are taken as they are, an interrupted one is resumed. Prints a
+of all seeds. Judged on ``si_test`` and on the hold-out of germanium, the energies of its surfaces
+on the zero of the rest (``energy_zero.py``) and, ``ge_labels``, as they are in the file; neither
+chooses anything. Finished runs are taken as they are, an interrupted one is resumed. Prints a
 table and writes ``benchmarks/results/accuracy.json``. Needs ``../shared``; one thread.
 """
 
@@ -16,13 +17,14 @@ import argparse
 import json
 import logging
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mlpot.data.frame import Frame
-from mlpot.data.section import DataSection, load_sections
+from mlpot.data.section import DataSection
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.committee import Committee
 from mlpot.model.file import load_model
@@ -39,10 +41,11 @@ STUDY = load_recipe(StudyRecipe, RECIPES / "mlearn_si_to_ge/study.yaml")
 #: Each arm: from which other, and what it is judged on.
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "pretrain": (None, ()),
-    "joint": ("pretrain", ("si_test", "ge_holdout")),
+    "joint": ("pretrain", ("si_test", "ge_holdout", "ge_labels")),
     "si": ("pretrain", ("si_test",)),
-    "ten_ge": ("si", ("ge_holdout",)),
-    "unpretrained": (None, ("si_test", "ge_holdout")),
+    "ten_ge": ("si", ("ge_holdout", "ge_labels")),
+    "unpretrained": (None, ("si_test", "ge_holdout", "ge_labels")),
+    "unknown_zero": ("pretrain", ()),
 }
 
 
@@ -65,9 +68,13 @@ def make(arm: str, seed: int, runs: Path) -> Path:
     return run / "model.safetensors"
 
 
-def judge(what: str, model: LocalEnergyModel, frames: list[Frame]) -> dict[str, dict[str, float]]:
-    """Print the errors of a model and return them by group of frames."""
-    found = {name: summary.asdict() for name, summary in errors_by_group(model, frames, ["group"]).items()}
+def judge(what: str, model: LocalEnergyModel, frames: Sequence[Frame]) -> dict[str, dict[str, float]]:
+    """Print the errors of a model and return them by group of frames, of AIMD also by temperature."""
+    errors = errors_by_group(model, frames, ["group"])
+    thermal = [frame for frame in frames if frame.info["group"] == "AIMD-NVT"]
+    by_temperature = errors_by_group(model, thermal, ["config_type"])
+    del by_temperature["all"]
+    found = {name: summary.asdict() for name, summary in (errors | by_temperature).items()}
     every = found["all"]
     print(
         f"{what:32} forces {every['forces_mae']:5.1f} / {every['forces_rmse']:5.1f} meV/Å  "
@@ -87,7 +94,12 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     test = DataSection(train=[STUDY.donor.test], validation=None).load().train
-    judges = {"si_test": test, "ge_holdout": load_sections([STUDY.target.data]).validation}
+    germanium = load_recipe(TransferRecipe, RECIPES / "sige" / "joint.yaml").data[1]
+    judges = {
+        "si_test": test,
+        "ge_holdout": germanium.load().validation,
+        "ge_labels": germanium.model_copy(update={"energy_zeros": []}).load().validation,
+    }
     result = json.loads(options.out.read_text()) if options.out.exists() else {}
     for seed in options.seeds:
         for arm in options.arms:

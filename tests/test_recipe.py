@@ -130,7 +130,10 @@ SHIPPED = {
     **{f"{folder}/study.yaml": StudyRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"{folder}/train_si.yaml": TrainRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"sige/{name}.yaml": TrainRecipe for name in ("pretrain", "unpretrained")},
-    **{f"sige/{name}.yaml": TransferRecipe for name in ("joint", "si", "ten_ge", "only_si", "only_ge")},
+    **{
+        f"sige/{name}.yaml": TransferRecipe
+        for name in ("joint", "si", "ten_ge", "unknown_zero", "only_si", "only_ge")
+    },
     **{f"{folder}/transfer_ge.yaml": TransferRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
 }
 

@@ -16,6 +16,7 @@ from mlpot.data.files import count_labels, read_frames
 from mlpot.data.frame import Frame, LabelKeys
 from mlpot.data.split import draw_frames, split_frames
 from mlpot.data.store import SUFFIX, StoredFrames, tabulate
+from mlpot.data.zeros import EnergyZero, apply_zeros
 from mlpot.errors import DataError
 from mlpot.recipe import Recipe
 
@@ -94,12 +95,14 @@ class DataSection(Recipe):
 
     First the validation frames are held out (or read from a file of their own), then
     ``frames`` of the rest are drawn to train on, stratified by the info keys ``stratify``; so
-    the validation frames stay the same whatever ``frames`` and ``seed`` are. Frames of an
-    indexed file (``.lmdb``) are not loaded but streamed.
+    the validation frames stay the same whatever ``frames`` and ``seed`` are. ``energy_zeros`` are
+    taken away from the energies of all of them, first. Frames of an indexed file (``.lmdb``) are
+    not loaded but streamed.
     """
 
     train: list[str] = Field(min_length=1)
     labels: LabelSection = LabelSection()
+    energy_zeros: list[EnergyZero] = Field(default=[])
     frames: int | None = Field(default=None, ge=1)
     stratify: list[str] = Field(default=[])
     seed: int = Field(default=0, ge=0)
@@ -123,22 +126,20 @@ class DataSection(Recipe):
         keys = self.labels.keys()
         if any(Path(path).suffix.lower() == SUFFIX for path in self.train):
             return self._stream(keys)
-        files = {path: file_sha256(path) for path in self.train}
-        everything = [frame for path in files for frame in read_frames(path, keys)]
-        indices = list(range(len(everything)))
-        validation: list[Frame] = []
-        notes: list[str] = []
-        if isinstance(self.validation, str):
-            files[self.validation] = file_sha256(self.validation)
-            validation = read_frames(self.validation, keys)
-        elif self.validation is None:
+        separate = [self.validation] if isinstance(self.validation, str) else []
+        files = {path: file_sha256(path) for path in [*self.train, *separate]}
+        read = [read_frames(path, keys) for path in [*self.train, *separate]]
+        everything, notes = apply_zeros([frame for part in read for frame in part], self.energy_zeros)
+        indices = list(range(sum(map(len, read[: len(self.train)]))))
+        everything, validation = everything[: len(indices)], everything[len(indices) :]
+        if self.validation is None:
             notes.append("no validation, as asked: the last averaged weights are kept.")
-        elif len(everything) < FEWEST_TO_SPLIT:
+        elif not separate and len(everything) < FEWEST_TO_SPLIT:
             notes.append(
                 f"no validation: {len(everything)} frames are too few to hold one out "
                 f"(fewer than {FEWEST_TO_SPLIT}); the last averaged weights are kept."
             )
-        else:
+        elif isinstance(self.validation, HoldoutSection):
             how = self.validation
             split = split_frames(everything, how.fraction, how.seed, how.keys, how.block, how.stratify)
             indices = split.train.tolist()
@@ -165,6 +166,8 @@ class DataSection(Recipe):
                 "takes all of them in memory; give a file, best of other trajectories (`validation: FILE`), "
                 "or `validation: null`."
             )
+        if self.energy_zeros:
+            raise DataError(f"{path}: energy_zeros are for frames that are loaded; correct the file instead.")
         if self.stratify:
             raise DataError(f"{path}: streamed frames are drawn without `stratify`; leave it out.")
         train = StoredFrames(path, keys)
