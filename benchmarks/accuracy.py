@@ -113,7 +113,7 @@ def main() -> None:
         committee = Committee([load_model(path) for path in joint])
         for name in ARMS["joint"][1]:
             found = judge(f"committee of {len(joint)}, {name}", committee, judges[name])
-            result[f"committee, {name}"] = {"all": found}
+            result[f"committee, {name}"] = {" + ".join(map(str, options.seeds)): found}
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, seeds in result.items():
         mean = {

@@ -10,14 +10,12 @@ RESULTS = Path(__file__).resolve().parent / "results"
 COLUMNS = (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2))
 HEAD = "force MAE (meV/Å) | force RMSE | energy MAE (meV/atom)"
 ARMS = {
-    "joint, si_test": "silicon and germanium together, pretrained (`joint.yaml`)",
-    "committee, si_test": "the mean of these three potentials (`joint.yaml`, committee)",
-    "si, si_test": "silicon alone, pretrained (`si.yaml`)",
-    "unpretrained, si_test": "together, from nothing (`unpretrained.yaml`)",
-    "joint, ge_holdout": "silicon and germanium together, pretrained (`joint.yaml`)",
-    "committee, ge_holdout": "the mean of these three potentials (`joint.yaml`, committee)",
-    "unpretrained, ge_holdout": "together, from nothing (`unpretrained.yaml`)",
-    "ten_ge, ge_holdout": "ten frames of germanium, from silicon (`ten_ge.yaml`)",
+    "distilled": "one potential taught by these three (`distilled.yaml`)",
+    "joint": "silicon and germanium together, pretrained (`joint.yaml`)",
+    "committee": "the mean of these three potentials (`joint.yaml`, committee)",
+    "si": "silicon alone, pretrained (`si.yaml`)",
+    "unpretrained": "together, from nothing (`unpretrained.yaml`)",
+    "ten_ge": "ten frames of germanium, from silicon (`ten_ge.yaml`)",
 }
 #: The authors' potentials, evaluated on the same files (shared/data/README.md, after Zuo et al. 2020).
 PUBLISHED = {"si_test": {"MTP (Zuo et al. 2020), silicon alone": (56.0, 88.0, 2.31)}, "ge_holdout": {}}
@@ -27,6 +25,8 @@ REACH = {
     "ge_holdout": {"aim with all frames": ("32", "48", "1.2"), "aim with ten frames": ("42", "–", "3.0")},
 }
 JUDGES = {"si_test": "Silicon, `si_test`", "ge_holdout": "Germanium, the hold-out of `ge_train`"}
+#: The hold-out with the energies of its surfaces as they are in the file.
+RAW = "ge_labels"
 
 
 def load() -> dict[str, dict[str, dict]]:
@@ -40,10 +40,16 @@ def cell(values: list[float], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def row(name: str, entries: list[dict]) -> str:
+def row(name: str, seeds: dict[str, dict], group: str = "all") -> str:
     """Return the row of an arm: the mean over its seeds."""
+    entries = [entry[group] for entry in seeds.values()]
     cells = (cell([entry[key] for entry in entries], digits) for key, digits in COLUMNS)
-    return f"| {name} | {len(entries)} | " + " | ".join(cells) + " |"
+    return f"| {name} | {', '.join(seeds)} | " + " | ".join(cells) + " |"
+
+
+def arms(results: dict[str, dict], judge: str) -> dict[str, str]:
+    """Return keys and names of the arms that a judge has seen."""
+    return {f"{arm}, {judge}": name for arm, name in ARMS.items() if f"{arm}, {judge}" in results}
 
 
 def peers() -> list[str]:
@@ -52,7 +58,7 @@ def peers() -> list[str]:
     curves = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.exists() else {}
     ended = {name: run for name, run in sorted(curves.items()) if run["done"] == run["epochs"]}
     return [
-        row(f"{name} by its own trainer, silicon alone, {run['epochs']} epochs", [run["last"]])
+        row(f"{name} by its own trainer, silicon alone, {run['epochs']} epochs", {"0": {"all": run["last"]}})
         for name, run in ended.items()
         if not name.startswith("mlpot")
     ]
@@ -64,8 +70,13 @@ def page() -> str:
     lines = ["`python benchmarks/accuracy.py`; mean over seeds, range in brackets.", ""]
     for judge, title in JUDGES.items():
         lines += [f"### {title}", "", f"| | seeds | {HEAD} |", "|---|---|---|---|---|"]
-        arms = {arm: name for arm, name in ARMS.items() if arm.endswith(judge) and arm in results}
-        lines += [row(name, [seed["all"] for seed in results[arm].values()]) for arm, name in arms.items()]
+        judged = arms(results, judge)
+        lines += [row(name, results[arm]) for arm, name in judged.items()]
+        if judge == "ge_holdout":
+            raw = arms(results, RAW)
+            lines += [
+                row(f"{name}, energies of surfaces as labelled", results[arm]) for arm, name in raw.items()
+            ]
         for name, values in PUBLISHED[judge].items():
             lines.append(f"| {name} | – | " + " | ".join(str(value) for value in values) + " |")
         if judge == "si_test":
@@ -73,15 +84,21 @@ def page() -> str:
         for name, values in REACH[judge].items():
             lines.append(f"| *{name}* | | " + " | ".join(values) + " |")
         lines += ["", f"| by group | frames | {HEAD} |", "|---|---|---|---|---|"]
-        for arm, name in arms.items():
+        for arm, name in judged.items():
+            recipe = name.split("(`")[-1].replace("`", "").rstrip(")")
             seeds = list(results[arm].values())
-            for group in sorted(set(seeds[0]) - {"all"}):
+            for group in sorted(set(seeds[0]) - {"all"}, key=by_temperature):
                 cells = [cell([seed[group][key] for seed in seeds], digits) for key, digits in COLUMNS]
-                recipe = name.split("(`")[-1].replace("`", "").rstrip(")")
                 head = f"| {recipe}: {group} | {seeds[0][group]['frames']} | "
                 lines.append(head + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def by_temperature(group: str) -> tuple[str, int]:
+    """Return what groups are sorted by: AIMD-NVT_605K comes before AIMD-NVT_1089K."""
+    name, _, kelvin = group.partition("_")
+    return name, int(kelvin.removesuffix("K") or 0)
 
 
 def summary() -> list[str]:
@@ -92,8 +109,8 @@ def summary() -> list[str]:
         "",
     ]
     lines += [f"| | seeds | {HEAD} |", "|---|---|---|---|---|"]
-    for arm, name in ARMS.items():
-        if arm in results and not arm.startswith("unpretrained"):
-            element = "**silicon**" if arm.endswith("si_test") else "**germanium**"
-            lines.append(row(f"{element}: {name}", [seed["all"] for seed in results[arm].values()]))
+    for judge, element in (("si_test", "silicon"), ("ge_holdout", "germanium")):
+        for arm, name in arms(results, judge).items():
+            if not arm.startswith("unpretrained"):
+                lines.append(row(f"**{element}**: {name}", results[arm]))
     return lines
