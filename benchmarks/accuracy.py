@@ -1,9 +1,10 @@
 """Errors of the best recipes on silicon and germanium, three seeds, by group of frames.
 
-    python benchmarks/accuracy.py [--seeds 0 1 2] [--arms joint si ten_ge] [--runs runs/accuracy]
+    python benchmarks/accuracy.py [--seeds 0 1 2] [--arms joint distilled si ten_ge] [--runs runs/accuracy]
 
 The arms are recipes of recipes/sige: ``joint`` (silicon and germanium together) and ``si``
-(silicon alone), both from ``pretrain``, and ``ten_ge`` (ten frames of germanium, from ``si``);
+(silicon alone), both from ``pretrain``, ``distilled`` (from ``joint`` and what the three joint
+potentials know together) and ``ten_ge`` (ten frames of germanium, from ``si``);
 ``unpretrained`` is ``joint`` from nothing; the ``committee`` is the mean of the joint potentials
 of all seeds. Judged on ``si_test`` and on the hold-out of germanium, the energies of its surfaces
 on the zero of the rest (``energy_zero.py``) and, ``ge_labels``, as they are in the file; neither
@@ -23,12 +24,15 @@ from typing import Any
 
 import torch
 
+from mlpot.data.files import write_frames
 from mlpot.data.frame import Frame
 from mlpot.data.section import DataSection
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.committee import Committee
 from mlpot.model.file import load_model
-from mlpot.recipe import load_recipe
+from mlpot.recipe import load_recipe, parse_recipe
+from mlpot.sampling.generate import generate, provenance
+from mlpot.sampling.plan import SamplingPlan
 from mlpot.studies.recipe import StudyRecipe
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import check_run
@@ -42,11 +46,15 @@ STUDY = load_recipe(StudyRecipe, RECIPES / "mlearn_si_to_ge/study.yaml")
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "pretrain": (None, ()),
     "joint": ("pretrain", ("si_test", "ge_holdout", "ge_labels")),
+    "distilled": ("joint", ("si_test", "ge_holdout", "ge_labels")),
     "si": ("pretrain", ("si_test",)),
     "ten_ge": ("si", ("ge_holdout", "ge_labels")),
     "unpretrained": (None, ("si_test", "ge_holdout", "ge_labels")),
     "unknown_zero": ("pretrain", ()),
 }
+
+#: Seeds of the joint potentials whose mean teaches the distilled ones.
+TEACHERS = (0, 1, 2)
 
 
 def make(arm: str, seed: int, runs: Path) -> Path:
@@ -62,10 +70,27 @@ def make(arm: str, seed: int, runs: Path) -> Path:
     started = load_recipe(TransferRecipe if parent else TrainRecipe, recipe)
     changes: dict[str, Any] = {"fit": started.fit.model_copy(update={"seed": seed})}
     changes["data"] = [section.model_copy(update={"seed": seed}) for section in started.data]
+    if arm == "distilled":
+        changes["data"][-1] = changes["data"][-1].model_copy(update={"train": taught(runs)})
     if parent:
         changes["model"] = str(make(parent, seed, runs))
     (transfer if parent else train)(started.model_copy(update=changes), run, resume=resume)
     return run / "model.safetensors"
+
+
+def taught(runs: Path) -> list[str]:
+    """Return the files of frames that the mean of the joint potentials visits and labels."""
+    files = [runs / "teacher" / f"{element}.xyz" for element in ("si", "ge")]
+    for path in files:
+        if not path.exists():
+            members = [str(make("joint", seed, runs)) for seed in TEACHERS]
+            plan = load_recipe(SamplingPlan, RECIPES / "sige" / f"teacher_{path.stem}.yaml")
+            plan = parse_recipe(
+                SamplingPlan, plan.model_dump(mode="json") | {"calculator": {"potential": members}}, path.stem
+            )
+            generated = generate(plan)
+            write_frames(path, generated.frames, provenance=provenance(plan, generated))
+    return [str(path) for path in files]
 
 
 def judge(what: str, model: LocalEnergyModel, frames: Sequence[Frame]) -> dict[str, dict[str, float]]:
@@ -87,7 +112,9 @@ def judge(what: str, model: LocalEnergyModel, frames: Sequence[Frame]) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description="Errors of the best recipes, by group of frames.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["joint", "si", "ten_ge"])
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), default=["joint", "distilled", "si", "ten_ge"]
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--out", type=Path, default=HERE / "results" / "accuracy.json")
     options = parser.parse_args()
@@ -108,11 +135,10 @@ def main() -> None:
                 row = result.setdefault(f"{arm}, {name}", {})
                 row[str(seed)] = judge(f"seed {seed}, {arm}, {name}", load_model(model), judges[name])
             options.out.write_text(json.dumps(result, indent=1) + "\n")
-    joint = [make("joint", seed, options.runs) for seed in options.seeds]
-    if "joint" in options.arms and len(joint) > 1:
-        committee = Committee([load_model(path) for path in joint])
+    if "joint" in options.arms and len(options.seeds) > 1:
+        committee = Committee([load_model(make("joint", seed, options.runs)) for seed in options.seeds])
         for name in ARMS["joint"][1]:
-            found = judge(f"committee of {len(joint)}, {name}", committee, judges[name])
+            found = judge(f"committee of {len(options.seeds)}, {name}", committee, judges[name])
             result[f"committee, {name}"] = {" + ".join(map(str, options.seeds)): found}
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, seeds in result.items():

@@ -92,7 +92,29 @@ def page() -> str:
                 head = f"| {recipe}: {group} | {seeds[0][group]['frames']} | "
                 lines.append(head + " | ".join(cells) + " |")
         lines.append("")
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, *zero()]).rstrip()
+
+
+def zero() -> list[str]:
+    """Return the subsection on the energies of germanium's surfaces."""
+    path = RESULTS / "energy_zero.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    seeds = found["seeds"]
+    lines = [
+        "### The zero of germanium's surfaces",
+        "",
+        "`python benchmarks/energy_zero.py`: prediction less label (meV/atom) of potentials that learned all",
+        f"but the energies of these slabs, seeds {', '.join(seeds)}. Mean over the slabs trained on: "
+        f"{found['mean']:.0f}, standard deviation over them {found['scatter_over_slabs']:.0f}.",
+        "",
+        f"| slab | |{' |' * len(seeds)}",
+        f"|---|---|{'---|' * len(seeds)}",
+    ]
+    for side, name in (("train", "forces trained on"), ("holdout", "held out")):
+        for slab in next(iter(seeds.values()))[side]:
+            cells = " | ".join(f"{seed[side][slab]:.0f}" for seed in seeds.values())
+            lines.append(f"| {slab.split('/')[-1]} | {name} | {cells} |")
+    return lines
 
 
 def by_temperature(group: str) -> tuple[str, int]:

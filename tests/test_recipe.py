@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, read_yaml
-from mlpot.reference.sampling import SamplingPlan
+from mlpot.sampling.plan import SamplingPlan
 from mlpot.studies.recipe import StudyRecipe
 from mlpot.training.run import TrainRecipe
 from mlpot.training.settings import FitSettings
@@ -132,8 +132,9 @@ SHIPPED = {
     **{f"sige/{name}.yaml": TrainRecipe for name in ("pretrain", "unpretrained")},
     **{
         f"sige/{name}.yaml": TransferRecipe
-        for name in ("joint", "si", "ten_ge", "unknown_zero", "only_si", "only_ge")
+        for name in ("joint", "distilled", "si", "ten_ge", "unknown_zero", "only_si", "only_ge")
     },
+    **{f"sige/teacher_{element}.yaml": SamplingPlan for element in ("si", "ge")},
     **{f"{folder}/transfer_ge.yaml": TransferRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
 }
 
