@@ -24,7 +24,7 @@ class Recipe(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            known = list(cls.model_fields)
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in data:
                 if key not in known:
                     close = get_close_matches(str(key), known, n=1)

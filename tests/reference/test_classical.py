@@ -7,13 +7,14 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 
-from mlpot.errors import ElementError, RecipeError
+from mlpot.errors import ElementError, GeometryError, RecipeError
 from mlpot.reference.classical import FORCE_FIELDS, classical_calculator, lattice_constant
 
 #: Lattice constant (Å) and cohesive energy (eV/atom), computed with LAMMPS.
 PUBLISHED = {
     "sw-si": (5.4309, 4.3366),
     "sw-ge": (5.6536, 3.8600),
+    "t2-si": (5.4312, 4.6304),
     "t3-si": (5.4320, 4.6296),
     "t3-ge": (5.6567, 3.8506),
 }
@@ -70,7 +71,13 @@ def test_forces_and_stress_are_derivatives_of_the_energy(name):
 
 @pytest.mark.parametrize(
     ("name", "c11", "c12"),
-    [("sw-si", 151.4, 76.4), ("sw-ge", 138.3, 50.9), ("t3-si", 142.5, 75.4), ("t3-ge", 138.5, 44.4)],
+    [
+        ("sw-si", 151.4, 76.4),
+        ("sw-ge", 138.3, 50.9),
+        ("t2-si", 121.7, 85.8),
+        ("t3-si", 142.5, 75.4),
+        ("t3-ge", 138.5, 44.4),
+    ],
 )
 def test_elastic_constants(name, c11, c12):
     stresses = []
@@ -119,6 +126,54 @@ def test_free_atoms_are_the_zero_and_open_structures_work(name):
     assert "stress" not in cluster.calc.results
 
 
+def test_alloy_has_the_elements_as_its_limits():
+    for name in ("t3-si", "t3-ge"):
+        atoms = _crystal(name)
+        atoms.rattle(0.1, seed=4)
+        pure = atoms.get_forces()
+        atoms.calc = classical_calculator("t3-sige")
+        assert atoms.get_forces() == pytest.approx(pure, abs=1e-9)
+
+
+def test_alloy_dimer_in_closed_form():
+    # Tersoff 1989: geometric means, χ on the attraction, cut off between √(2.7·2.8) and √(3.0·3.1).
+    r = 2.9
+    inner, outer = np.sqrt(2.7 * 2.8), np.sqrt(3.0 * 3.1)
+    switch = 0.5 + 0.5 * np.cos(np.pi * (r - inner) / (outer - inner))
+    repulsion = np.sqrt(1830.8 * 1769.0) * np.exp(-(2.4799 + 2.4451) / 2 * r)
+    attraction = 1.00061 * np.sqrt(471.18 * 419.23) * np.exp(-(1.7322 + 1.7047) / 2 * r)
+    atoms = Atoms("SiGe", [[0, 0, 0], [r, 0, 0]])
+    atoms.calc = classical_calculator("t3-sige")
+    assert atoms.get_potential_energy() == pytest.approx(switch * (repulsion - attraction), abs=1e-8)
+
+
+def test_alloy_forces_are_derivatives_of_the_energy():
+    atoms = bulk("Si", cubic=True)
+    atoms.symbols[::3] = "Ge"
+    atoms.rattle(0.15, seed=5)
+    atoms.calc = classical_calculator("t3-sige")
+    force, h = atoms.get_forces()[3, 1], 1e-5
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[3, 1] += sign * h
+        moved.calc = atoms.calc
+        energies.append(moved.get_potential_energy())
+    assert (energies[1] - energies[0]) / (2 * h) == pytest.approx(force, abs=1e-6)
+
+
+def test_forces_that_overflow_are_refused():
+    atoms = Atoms("Si3", [[0, 0, 0], [3.1, 0, 0], [0, 0.3, 0]])
+    atoms.calc = classical_calculator("t2-si")
+    with pytest.raises(GeometryError, match="t2-si: forces are not finite: atoms are too close"):
+        atoms.get_forces()
+
+
+def test_lattice_constant_of_an_alloy_is_refused():
+    with pytest.raises(ElementError, match="t3-sige is of Si, Ge, not of one element"):
+        lattice_constant("t3-sige")
+
+
 def test_other_elements_are_refused():
     atoms = bulk("Ge", cubic=True)
     atoms.symbols[0] = "Si"
@@ -130,5 +185,5 @@ def test_other_elements_are_refused():
 def test_unknown_name():
     with pytest.raises(RecipeError, match="unknown classical calculator 'SW_Si'; did you mean 'sw-si'"):
         classical_calculator("SW_Si")
-    with pytest.raises(RecipeError, match="there are: sw-si, sw-ge, t3-si, t3-ge"):
+    with pytest.raises(RecipeError, match="there are: sw-si, sw-ge, t2-si, t3-si, t3-ge, t3-sige"):
         classical_calculator("lennard-jones")
