@@ -1,0 +1,142 @@
+"""Worker processes on this machine that outlive one another.
+
+The pools of ``concurrent.futures`` end all their workers when one is killed, and with them hours
+of computing. Here each worker has a pipe of its own: a lost worker costs its own attempt only, and
+is replaced. A worker leads a process group, with which it ends whatever code it started; it
+ends itself when the main process goes away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from mlpot.labelling.engine import EngineError, WorkerLost, Workers
+from mlpot.labelling.store import Structure
+from mlpot.labelling.work import Outcome
+
+#: What a worker sends when it has imported everything.
+READY = b"ready"
+
+
+@dataclass(frozen=True)
+class _Process:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+
+    def kill(self) -> None:
+        """Kill it with all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> int:
+        """Kill it with all that it started; return its exit status (negative: a signal)."""
+        self.kill()
+        self.connection.close()
+        return self.process.wait()
+
+
+class LocalWorkers(Workers):
+    """So many worker processes; what they print outside of attempts goes to ``RUN/workers.log``."""
+
+    def __init__(self, run: Path, count: int, environment: dict[str, str]) -> None:
+        self._run = run
+        self._environment = environment
+        self._tasks: queue.SimpleQueue[tuple[dict[str, Any], Future[Outcome]] | None] = queue.SimpleQueue()
+        self._lock = Lock()
+        self._closed = False
+        self._processes: set[_Process] = set()
+        self._servers = [Thread(target=self._serve, daemon=True) for _ in range(count)]
+        for server in self._servers:
+            server.start()
+
+    def submit(self, method: str, structure: Structure) -> Future[Outcome]:
+        """Queue an attempt; see :meth:`Workers.submit`."""
+        future: Future[Outcome] = Future()
+        self._tasks.put(({"run": str(self._run), "method": method, "structure": structure}, future))
+        return future
+
+    def close(self) -> None:
+        """End all workers and what they started, at once."""
+        with self._lock:
+            self._closed = True
+            for worker in self._processes:
+                worker.kill()
+        for _ in self._servers:
+            self._tasks.put(None)
+        for server in self._servers:
+            server.join()
+
+    def _serve(self) -> None:
+        """Hand attempts to one worker process after the other."""
+        worker = None
+        while not self._closed and (item := self._tasks.get()) is not None:
+            task, future = item
+            try:
+                worker = worker or self._start()
+            except (EngineError, WorkerLost) as error:
+                future.set_exception(error)
+                continue
+            try:
+                worker.connection.send_bytes(json.dumps(task).encode())
+                outcome = json.loads(worker.connection.recv_bytes())
+            except (EOFError, OSError):
+                future.set_exception(WorkerLost(f"its worker process {_died(self._end(worker))}"))
+                worker = None
+            else:
+                future.set_result(outcome)
+        if worker is not None:
+            self._end(worker)
+
+    def _start(self) -> _Process:
+        """Return a new worker process that is ready for work."""
+        ours, theirs = Pipe()
+        log = self._run / "workers.log"
+        # What can be imported here, a calculator of the user's own say, can be there.
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        with theirs, log.open("ab") as output, self._lock:
+            if self._closed:
+                raise EngineError("the workers were ended.")
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "mlpot.labelling.worker", str(theirs.fileno()),
+                 str(self._run)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()],
+                env=os.environ | self._environment | {"PYTHONPATH": path}, start_new_session=True,
+            )  # fmt: skip
+            worker = _Process(process, ours)
+            self._processes.add(worker)
+        try:
+            ready = ours.recv_bytes() == READY
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
+            status = self._end(worker)
+            if status < 0:  # killed, as any worker may be
+                raise WorkerLost(f"its worker process {_died(status)}")
+            raise EngineError(f"a worker process {_died(status)} before it was ready; see {log}.")
+        return worker
+
+    def _end(self, worker: _Process) -> int:
+        with self._lock:
+            self._processes.discard(worker)
+        return worker.end()
+
+
+def _died(status: int) -> str:
+    """Return in words how a process ended."""
+    if status >= 0:
+        return f"ended with status {status}"
+    hint = "; the system kills what takes too much memory" if -status == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-status).name}{hint}"

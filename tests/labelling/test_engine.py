@@ -1,0 +1,272 @@
+"""Workers are killed, nodes are lost, jobs are refused: nothing is lost and nothing computed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from moody import make_frames
+
+from mlpot.errors import RecipeError
+from mlpot.labelling.engine import EngineError, LocalEngine, SlurmEngine
+from mlpot.labelling.recipe import LabelRecipe
+from mlpot.labelling.run import label
+from mlpot.recipe import parse_recipe
+
+
+def workers_of(run: Path) -> list[int]:
+    """Return the processes that compute for a run, whoever started them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text().split("\0")
+        except (OSError, UnicodeDecodeError):  # no process, or one that has just ended
+            continue
+        if "mlpot.labelling.worker" in words and str(run) in words:
+            found.append(int(entry.name))
+    return found
+
+
+class Assassin(threading.Thread):
+    """Kills a worker that has begun to compute, whenever so many further frames are finished."""
+
+    def __init__(self, folder: Path, every: int, most: int) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.every, self.most = folder, every, most
+        self.kills, self.over = 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set() and self.kills < self.most:
+            time.sleep(0.02)
+            begun = _lines(self.folder / "calls.txt")
+            if len(begun) < self.every * (self.kills + 1):
+                continue
+            latest = int(begun[-1].split()[1])
+            if latest in workers_of(self.folder / "run"):
+                os.kill(latest, signal.SIGKILL)
+                self.kills += 1
+
+
+def label_with_kills(world, recipe, count, every, most):
+    """Label frames while workers are killed; return the result and the number of kills."""
+    assassin = Assassin(world.folder, every, most)
+    assassin.start()
+    try:
+        result = label(recipe, make_frames(count), world.run)
+    finally:
+        assassin.over.set()
+        assassin.join()
+    return result, assassin.kills
+
+
+def check_against_quiet_run(world, result, count, kills):
+    """Check that all is there, as without kills, and computed once but for what was in flight."""
+    assert len(result.frames) == count and not result.unlabelled
+    for frame, start in zip(result.frames, make_frames(count), strict=True):
+        np.testing.assert_array_equal(frame.positions, start.positions)
+        np.testing.assert_array_equal(frame.forces, -start.positions)
+        assert frame.energy == 0.5 * np.sum(start.positions**2)
+    calls = world.calls()
+    assert set(calls) == set(range(count))
+    # A worker that was killed between two frames had none in flight.
+    assert count <= sum(calls.values()) <= count + kills
+
+
+def test_killed_workers_cost_their_frame_only(world):
+    result, kills = label_with_kills(world, world.recipe(0.005, workers=2, retries=5), 100, 25, 3)
+    assert kills == 3
+    check_against_quiet_run(world, result, 100, kills)
+
+
+@pytest.mark.slow
+def test_a_thousand_frames_and_many_kills(world):
+    result, kills = label_with_kills(world, world.recipe(0.01, workers=2, retries=5), 1000, 45, 20)
+    assert kills == 20
+    check_against_quiet_run(world, result, 1000, kills)
+    print(json.dumps({"frames": 1000, "kills": kills, "computed": sum(world.calls().values())}))
+
+
+def test_a_code_that_a_killed_worker_started_is_ended_with_it(world):
+    world.moods(_0="child")
+    recipe = world.recipe(retries=0)
+    result = label(recipe, make_frames(1), world.run)
+    assert result.unlabelled[0].kind == "lost"
+    child = Path("/proc", (world.folder / "child.txt").read_text())
+    end = time.monotonic() + 5
+    while child.exists() and "sleep" in (child / "cmdline").read_text():  # empty once it is ended
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_by_default_there_is_a_worker_for_each_processor(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "mlpot.labelling.pool.LocalWorkers", lambda run, count, environment: seen.append(count)
+    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    for threads in (1, 4, 24):
+        LocalEngine(threads=threads).start(tmp_path)
+    assert seen == [12, 3, 1]
+
+
+# Slurm ---------------------------------------------------------------------------------------------------
+
+SLURM = {
+    "kind": "slurm", "nodes": 4, "nodes_per_job": 2, "workers_per_node": 16, "walltime": "02:30:00",
+    "partition": "normal", "account": "phys", "options": ["--mail-type=FAIL"], "setup": ["module load qe"],
+    "memory_per_node": 64, "cores_per_node": 16, "threads": 2,
+}  # fmt: skip
+
+SBATCH = """#!{python}
+import pathlib, subprocess, sys
+here = pathlib.Path(__file__).parent
+out, err = (here / "out").open("a"), (here / "err").open("a")
+job = subprocess.Popen(["bash", sys.argv[1]], stdout=out, stderr=err, start_new_session=True)
+with (here / "jobs").open("a") as file: print(job.pid, file=file)
+print("Submitted batch job", job.pid)
+"""
+SQUEUE = """#!{python}
+import os, sys
+for job in sys.argv[-1].strip("'").split(","):
+    try: os.kill(int(job), 0)
+    except OSError: continue
+    print(job, "R")
+"""
+SCANCEL = """#!{python}
+import os, sys
+for job in sys.argv[1:]:
+    try: os.killpg(int(job), 9)
+    except OSError: pass
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands by Slurm's names that run jobs on this machine."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {"sbatch": SBATCH, "squeue": SQUEUE, "scancel": SCANCEL}.items():
+        (folder / name).write_text(text.format(python=sys.executable))
+        (folder / name).chmod(stat.S_IRWXU)
+    (folder / "sacct").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "sacct").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+def test_the_submit_script_is_as_configured(tmp_path, slurm):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    from mlpot.labelling.cluster import slurm_provider
+
+    provider = slurm_provider(SlurmEngine(**SLURM))
+    provider.script_dir = str(tmp_path)
+    (slurm / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 1\n")
+    provider.submit("start-workers", 1, "job")
+    (script,) = tmp_path.glob("job.*")
+    text = script.read_text()
+    for expected in (
+        "#SBATCH --nodes=2", "#SBATCH --time=150", "#SBATCH --partition=normal", "#SBATCH --account=phys",
+        "#SBATCH --mail-type=FAIL", "#SBATCH --exclusive", "#SBATCH --mem=64g", "#SBATCH --cpus-per-task=16",
+        "export OMP_NUM_THREADS=2", "module load qe", "start-workers", "srun --ntasks 2",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert provider.max_blocks == 2
+    single = slurm_provider(SlurmEngine(**{**SLURM, "nodes_per_job": 1}))
+    single.script_dir = str(tmp_path / "single")
+    os.mkdir(single.script_dir)
+    single.submit("start-workers", 1, "job")
+    (script,) = (tmp_path / "single").glob("job.*")
+    assert "srun" not in script.read_text() and single.max_blocks == 4
+
+
+def test_slurm_jobs_whose_workers_are_killed(world, slurm):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    recipe = world.recipe(0.01, **{"kind": "slurm", "workers_per_node": 2, "walltime": "00:10:00"})
+    result, kills = label_with_kills(world, recipe, 60, 10, 3)
+    assert kills == 3
+    check_against_quiet_run(world, result, 60, kills)
+    assert len(_lines(slurm / "jobs")) == 1
+    assert not workers_of(world.run)
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_what_it_was_computing(world, slurm):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    engine = {"kind": "slurm", "nodes": 2, "workers_per_node": 1, "walltime": "00:10:00", "node_timeout": 8}
+    ended = threading.Event()
+
+    def lose_a_node():
+        while not ended.is_set():
+            time.sleep(0.1)
+            at_work = {line.split()[1] for line in _lines(world.folder / "calls.txt")}
+            if len(at_work) > 1:  # both nodes compute
+                os.killpg(int(_lines(slurm / "jobs")[0]), signal.SIGKILL)
+                return
+
+    thief = threading.Thread(target=lose_a_node)
+    thief.start()
+    result = label(world.recipe(0.5, **engine), make_frames(60), world.run)
+    ended.set()
+    thief.join()
+    assert len(result.frames) == 60
+    assert sum(world.calls().values()) == 61
+    (lost,) = world.run.rglob("failures.json")
+    assert "lost" in lost.read_text()
+
+
+def _lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_slurm_that_is_not_there(world, monkeypatch, tmp_path):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    recipe = world.recipe(**{"kind": "slurm", "workers_per_node": 2, "walltime": "00:10:00"})
+    with pytest.raises(EngineError, match="there is no sbatch here"):
+        label(recipe, make_frames(1), world.run)
+
+
+@pytest.mark.slow
+def test_jobs_that_end_at_once_stop_the_run(world, slurm, monkeypatch):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    from parsl.providers import SlurmProvider
+
+    monkeypatch.setattr(SlurmProvider, "status_polling_interval", 1)
+    engine = {
+        "kind": "slurm",
+        "workers_per_node": 1,
+        "walltime": "00:10:00",
+        "setup": ["echo no such module >&2; exit 1"],
+    }
+    with pytest.raises(EngineError, match="jobs in a row ended before any frame did"):
+        label(world.recipe(**engine), make_frames(1), world.run)
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ({"kind": "slurm", "walltime": "1:00:00"}, "workers_per_node: Field required"),
+        ({"kind": "slurm", "workers_per_node": 1, "walltime": "1h"}, "walltime"),
+        ({"kind": "local", "workers": 0}, "workers.*greater than or equal to 1"),
+        ({"kind": "local", "worker": 1}, "did you mean 'workers'"),
+        ({"kind": "pbs"}, "'local', 'slurm'"),
+    ],
+)
+def test_mistakes_in_the_engine_section(world, engine, message):
+    data = {"method": world.method(), "engine": engine}
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(LabelRecipe, data, "recipe")
+
+
+def test_nodes_that_jobs_cannot_share(world, slurm):
+    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
+    with pytest.raises(EngineError, match=r"nodes: 4 is no multiple of engine.nodes_per_job, 3"):
+        label(world.recipe(**{**SLURM, "nodes_per_job": 3}), make_frames(1), world.run)
