@@ -112,6 +112,50 @@ def iterate_frames(path: str | Path, labels: LabelKeys | None = DEFAULT_LABELS) 
         yield _frame(atoms, keys, f"{path}#{i}")
 
 
+def read_usable(
+    path: str | Path, labels: LabelKeys = DEFAULT_LABELS
+) -> tuple[list[Frame], dict[str, str], dict[int, int]]:
+    """Read the frames of a file that can be used, and say what is wrong with the others.
+
+    For looking at a file; what is trained on is read by :func:`read_frames`, which refuses the
+    file instead. Missing labels are kept as gaps.
+
+    Returns
+    -------
+    frames : list of Frame
+        Each with ``source`` ``file#index``.
+    refused : dict
+        The error of each frame that cannot be used, by ``file#index``.
+    constrained : dict
+        Number of atoms with an ASE constraint, by index into ``frames``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, of unknown suffix or damaged.
+    """
+    path = _readable(path)
+    keys = replace(labels, missing="allow")
+    if path.suffix.lower() == SUFFIX:
+        return list(StoredFrames(path, keys)), {}, {}
+    frames: list[Frame] = []
+    refused: dict[str, str] = {}
+    constrained: dict[int, int] = {}
+    for i, atoms in _READERS[path.suffix.lower()](path, ":"):
+        _place_labels(atoms, keys)
+        held = {int(a) for constraint in atoms.constraints for a in constraint.get_indices()}
+        try:
+            frames.append(_frame(atoms, keys, f"{path}#{i}"))
+        except DataError as error:
+            refused[f"{path}#{i}"] = str(error)
+            continue
+        if held:
+            constrained[len(frames) - 1] = len(held)
+    if not frames and not refused:
+        raise DataError(f"{path}: no frames.")
+    return frames, refused, constrained
+
+
 def _readable(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in {*_READERS, SUFFIX}:
