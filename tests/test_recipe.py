@@ -9,6 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from mlpot.errors import RecipeError
+from mlpot.labelling.dft.convergence import ConvergenceRecipe
+from mlpot.labelling.recipe import LabelRecipe
 from mlpot.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, read_yaml
 from mlpot.sampling.plan import SamplingPlan
 from mlpot.studies.recipe import StudyRecipe
@@ -125,8 +127,11 @@ def test_message_of_a_loaded_recipe_names_its_file(tmp_path):
 
 SHIPPED = {
     "demo.yaml": StudyRecipe,
-    "data/sw_ge.yaml": SamplingPlan,
-    "data/sw_si.yaml": SamplingPlan,
+    **{f"label/{name}.yaml": LabelRecipe for name in ("slurm", "sw_si")},
+    **{f"dft/{code}_pbe.yaml": LabelRecipe for code in ("gpaw", "espresso", "cp2k", "vasp")},
+    **{f"dft/convergence_{element}.yaml": ConvergenceRecipe for element in ("si", "ge")},
+    **{f"data/{form}_{element}.yaml": SamplingPlan for form in ("sw", "tersoff") for element in ("si", "ge")},
+    **{f"pbe/{element}_structures.yaml": SamplingPlan for element in ("si", "ge")},
     **{f"{folder}/study.yaml": StudyRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"{folder}/train_si.yaml": TrainRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"sige/{name}.yaml": TrainRecipe for name in ("pretrain", "unpretrained")},

@@ -26,7 +26,7 @@ def test_generate_writes_labels_of_the_force_field(work):
     atoms = frames[3].to_atoms()
     atoms.calc = classical_calculator("sw-ge")
     assert atoms.get_potential_energy() == pytest.approx(frames[3].energy, abs=1e-6)
-    assert read_provenance(work / "ge.xyz")["recipe"]["calculator"] == "sw-ge"
+    assert read_provenance(work / "ge.xyz")["recipe"]["calculator"]["name"] == "sw-ge"
 
 
 def test_training_leaves_a_complete_run_directory(work, si):
