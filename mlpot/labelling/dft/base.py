@@ -1,0 +1,191 @@
+"""What the ab initio methods share: settings, the run of a program, and what makes a complete label."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from mlpot.errors import GeometryError, MLPotError
+from mlpot.labelling.dft.kpoints import mesh
+from mlpot.labelling.method import LabelFailed, Labels, Method
+from mlpot.recipe import Recipe
+
+#: Volume (Å³) under which a cell is no cell.
+_NO_VOLUME = 1e-6
+#: How much of a program's last words a message repeats, characters.
+_LAST_WORDS = 300
+
+
+class ExecutableError(MLPotError):
+    """A program that is missing or does not start."""
+
+
+class Smearing(Recipe):
+    """Occupation of the states around the Fermi level.
+
+    ``kind``: fermi_dirac, gaussian or cold (Marzari-Vanderbilt). ``width``: eV. Labels are always
+    the free energy E - TS and its derivatives (or what the scheme has in its place): forces and
+    stress are derivatives of that, not of the energy extrapolated to zero width.
+    """
+
+    kind: Literal["fermi_dirac", "gaussian", "cold"] = "fermi_dirac"
+    width: float = Field(default=0.05, gt=0)
+
+
+class DFTMethod(Method):
+    """Base of the ab initio methods.
+
+    ``xc``: exchange-correlation functional. ``cutoff``: kinetic energy of plane waves, eV.
+    ``k_spacing``: largest distance of k-points, 1/Å; the mesh (with Γ) follows from it and the cell, see
+    :func:`~mlpot.labelling.dft.kpoints.mesh`. ``magnetic_moments``: by element, in
+    Bohr magnetons per atom; makes the calculation spin-polarised with the total moment held at
+    their sum (isolated atoms); without them it is not spin-polarised. ``max_steps``: SCF steps
+    after which a frame counts as not converged. ``launcher``: what the
+    program is started through, ``mpiexec -n 4`` or ``srun`` for example; nothing by default.
+    """
+
+    xc: Literal["PBE"] = "PBE"
+    cutoff: float = Field(gt=0)
+    k_spacing: float = Field(gt=0)
+    smearing: Smearing = Smearing()
+    magnetic_moments: dict[str, float] | None = None
+    max_steps: int = Field(default=100, ge=1)
+    launcher: str = ""
+
+    def compute(self, atoms: Atoms, folder: Path) -> Labels:
+        """Return the labels of one structure, all of them or none.
+
+        Raises
+        ------
+        NotConverged
+            If the SCF did not converge.
+        LabelFailed
+            If the program failed, its output is truncated, or a label is missing in it.
+        GeometryError
+            For a structure without a cell or of too many k-points.
+        """
+        if abs(np.linalg.det(atoms.cell.array)) < _NO_VOLUME:
+            raise GeometryError(
+                "the structure has no cell; plane waves need one: put a molecule into a box "
+                "(atoms.center(vacuum=6)) and leave pbc false."
+            )
+        try:
+            numbers = mesh(atoms, self.k_spacing)
+        except ValueError as error:
+            raise GeometryError(f"{error}; change method.k_spacing or the cell.") from None
+        atoms = atoms.copy()
+        moments: list[float] | None = None
+        if self.magnetic_moments is not None:
+            moments = [self.magnetic_moments.get(symbol, 0.0) for symbol in atoms.symbols]
+        stress = self.stress and bool(atoms.pbc.all())
+        results = self._results(atoms, folder, numbers, moments, stress)
+        return complete(results, len(atoms), stress, folder)
+
+    @abstractmethod
+    def _results(
+        self,
+        atoms: Atoms,
+        folder: Path,
+        numbers: tuple[int, int, int],
+        moments: list[float] | None,
+        stress: bool,
+    ) -> Mapping[str, Any]:
+        """Run the program in a folder; return results by ASE's names and in its units.
+
+        ``free_energy`` (eV), ``forces`` (N, 3), and ``stress`` (6 in Voigt order, or 3, 3), as far as
+        they are in the output.
+        """
+
+
+def complete(results: Mapping[str, Any], atoms: int, stress: bool, folder: Path) -> Labels:
+    """Return labels if all that is asked for is there.
+
+    Raises
+    ------
+    LabelFailed
+        Naming what is missing or not finite.
+    """
+    asked = ["free_energy", "forces"] + (["stress"] if stress else [])
+    if missing := [name for name in asked if results.get(name) is None]:
+        raise LabelFailed(
+            f"{folder}: the output has no {' and no '.join(name.replace('_', ' ') for name in missing)}; "
+            "nothing of it was taken. It is truncated, or the program was told not to compute them: "
+            "look into the output there, and label the frame again."
+        )
+    forces = np.asarray(results["forces"], dtype=float)
+    if forces.shape != (atoms, 3):
+        raise LabelFailed(f"{folder}: forces of shape {forces.shape} for {atoms} atoms; truncated output.")
+    tensor = None
+    if stress:
+        tensor = np.asarray(results["stress"], dtype=float)
+        if tensor.shape == (6,):
+            tensor = tensor[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+    energy = float(results["free_energy"])
+    if not (
+        np.isfinite(energy) and np.isfinite(forces).all() and (tensor is None or np.isfinite(tensor).all())
+    ):
+        raise LabelFailed(f"{folder}: labels that are not finite numbers; look into the output there.")
+    return Labels(energy, forces, tensor)
+
+
+def command(launcher: str, program: str, install: str) -> list[str]:
+    """Return the words that start a program, each of its executables found.
+
+    Raises
+    ------
+    ExecutableError
+        If the launcher or the program is not there; ``install`` says how to get the program.
+    """
+    words = shlex.split(launcher)
+    if words and shutil.which(words[0]) is None:
+        raise ExecutableError(
+            f"method.launcher: '{words[0]}' is not on the PATH; load the module that has it, "
+            "or leave launcher out to run without MPI."
+        )
+    if shutil.which(program) is None:
+        raise ExecutableError(f"'{program}' is not on the PATH; {install}")
+    return [*words, program]
+
+
+def run(words: Sequence[str], folder: Path, *, output: str | None = None) -> int:
+    """Run a program in a folder and wait for it; return its exit status.
+
+    Parameters
+    ----------
+    words
+        The command.
+    folder
+        Its working directory.
+    output
+        Name of the file there that takes standard output; by default where this process prints.
+
+    Raises
+    ------
+    LabelFailed
+        If the program cannot be started.
+    """
+    stdout = None if output is None else (folder / output).open("wb")
+    try:
+        return subprocess.run(list(words), cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout).returncode
+    except OSError as error:
+        raise LabelFailed(f"{shlex.join(words)}: {error.strerror}.") from None
+    finally:
+        if stdout is not None:
+            stdout.close()
+
+
+def last_words(path: Path) -> str:
+    """Return the end of a text file in one line, for a message."""
+    if not path.is_file():
+        return f"{path.name} was not written"
+    text = " ".join(path.read_text(errors="replace").split())
+    return f"{path.name} ends: …{text[-_LAST_WORDS:]}" if text else f"{path.name} is empty"
