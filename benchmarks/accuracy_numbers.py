@@ -10,9 +10,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 COLUMNS = (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2))
 HEAD = "force MAE (meV/Å) | force RMSE | energy MAE (meV/atom)"
 ARMS = {
-    "distilled": "one potential taught by these three (`distilled.yaml`)",
     "joint": "silicon and germanium together, pretrained (`joint.yaml`)",
     "committee": "the mean of these three potentials (`joint.yaml`, committee)",
+    "distilled": "one potential taught by these three (`distilled.yaml`)",
     "si": "silicon alone, pretrained (`si.yaml`)",
     "unpretrained": "together, from nothing (`unpretrained.yaml`)",
     "ten_ge": "ten frames of germanium, from silicon (`ten_ge.yaml`)",

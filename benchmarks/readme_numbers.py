@@ -16,6 +16,8 @@ from pathlib import Path
 # Tests load this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy_numbers
+import calculator_numbers
+import dft_numbers
 import speed_numbers
 from streaming import numbers
 
@@ -107,6 +109,8 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "decisions.md": f"{START}\n{choices()}\n{END}",
         ROOT / "docs" / "accuracy.md": f"{START}\n{accuracy_numbers.page()}\n{END}",
         ROOT / "docs" / "speed.md": f"{START}\n{speed_numbers.page()}\n{END}",
+        ROOT / "docs" / "calculators.md": f"{START}\n{calculator_numbers.page()}\n{END}",
+        ROOT / "docs" / "dft.md": f"{START}\n{dft_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 

@@ -14,7 +14,21 @@ import typer
 from typer.core import TyperGroup
 
 from mlpot import __version__
-from mlpot.cli import convert, evaluate, generate, info, md, stability, study, train, transfer
+from mlpot.cli import (
+    check,
+    converge,
+    convert,
+    evaluate,
+    fetch,
+    generate,
+    info,
+    label,
+    md,
+    stability,
+    study,
+    train,
+    transfer,
+)
 from mlpot.cli.options import SeveralTemperatures
 from mlpot.errors import MLPotError
 
@@ -64,7 +78,11 @@ def program(
     """Machine-learned interatomic potentials that transfer from one element to its neighbour."""
 
 
+app.command("fetch", epilog=fetch.EXAMPLE)(fetch.fetch)
 app.command("generate", epilog=generate.EXAMPLE)(generate.generate)
+app.command("label", epilog=label.EXAMPLE)(label.label)
+app.command("converge", epilog=converge.EXAMPLE)(converge.converge)
+app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)

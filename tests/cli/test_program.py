@@ -90,11 +90,21 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 
 def test_every_key_is_in_the_readme_of_the_recipes():
+    from mlpot.labelling.dft.convergence import ConvergenceRecipe
+    from mlpot.labelling.dft.cp2k import CP2KMethod
+    from mlpot.labelling.dft.espresso import EspressoMethod
+    from mlpot.labelling.dft.gpaw import GPAWMethod
+    from mlpot.labelling.dft.vasp import VaspMethod
+    from mlpot.labelling.engine import LocalEngine, SlurmEngine
+    from mlpot.labelling.recipe import LabelRecipe
     from mlpot.studies.recipe import StudyRecipe
     from mlpot.training.run import TrainRecipe
     from mlpot.transfer.run import TransferRecipe
 
     text = (Path(__file__).resolve().parents[2] / "recipes" / "README.md").read_text()
     names = fields(TrainRecipe) | fields(TransferRecipe) | fields(StudyRecipe)
+    names |= set(LabelRecipe.model_fields) | fields(LocalEngine) | fields(SlurmEngine)
+    for kind in (GPAWMethod, EspressoMethod, CP2KMethod, VaspMethod, ConvergenceRecipe):
+        names |= fields(kind)
     assert {"cutoff", "missing", "fraction", "weight", "lattice_constants"} <= names
     assert not [name for name in names if f"`{name}`" not in text]
