@@ -86,7 +86,9 @@ class DFTMethod(Method):
         moments: list[float] | None = None
         if self.magnetic_moments is not None:
             moments = [self.magnetic_moments.get(symbol, 0.0) for symbol in atoms.symbols]
+            atoms.set_initial_magnetic_moments(moments)
         stress = self.stress and bool(atoms.pbc.all())
+        atoms.pbc = True  # to these programs everything repeats; the box is what keeps a molecule alone
         results = self._results(atoms, folder, numbers, moments, stress)
         return complete(results, len(atoms), stress, folder)
 

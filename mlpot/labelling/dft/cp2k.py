@@ -146,7 +146,6 @@ ALPHA 0.3
         moments: list[float] | None,
         stress: bool,
     ) -> Mapping[str, Any]:
-        atoms.pbc = True
         potentials, basis_sets = self._files()
         words = command(self.launcher, self.executable, _INSTALL)
         # The shell of CP2K writes where it runs; the working directory of this process stays.

@@ -124,9 +124,6 @@ class EspressoMethod(DFTMethod):
         moments: list[float] | None,
         stress: bool,
     ) -> Mapping[str, Any]:
-        atoms.pbc = True
-        if moments is not None:
-            atoms.set_initial_magnetic_moments(moments)
         words = command(self.launcher, self.executable, _INSTALL)
         profile = EspressoProfile(command=shlex.join(words), pseudo_dir=self.pseudo_dir.absolute())
         template = EspressoTemplate()

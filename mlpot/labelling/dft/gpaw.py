@@ -127,9 +127,6 @@ class GPAWMethod(DFTMethod):
         moments: list[float] | None,
         stress: bool,
     ) -> Mapping[str, Any]:
-        atoms.pbc = True
-        if moments is not None:
-            atoms.set_initial_magnetic_moments(moments)
         write(folder / "structure.json", atoms)
         job = {"gpaw": self.parameters(numbers, moments), "stress": stress}
         (folder / "gpaw.json").write_text(json.dumps(job, indent=1), encoding="utf-8")

@@ -122,9 +122,6 @@ class VaspMethod(DFTMethod):
         moments: list[float] | None,
         stress: bool,
     ) -> Mapping[str, Any]:
-        atoms.pbc = True
-        if moments is not None:
-            atoms.set_initial_magnetic_moments(moments)
         words = command(self.launcher, self.executable, _INSTALL)
         calculator = self.calculator(atoms, folder, numbers, moments)
         calculator.initialize(atoms)
