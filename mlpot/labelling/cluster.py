@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlpot.labelling.engine import EngineError, EngineSection, SlurmEngine, WorkerLost, Workers
+from mlpot.labelling.engine import EngineSection, SlurmEngine
 from mlpot.labelling.pool import LocalWorkers
 from mlpot.labelling.store import Structure
-from mlpot.labelling.work import Outcome
+from mlpot.labelling.workers import EngineError, Outcome, WorkerLost, Workers
 
 try:
     import parsl

@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from concurrent.futures import Future
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mlpot.errors import MLPotError
-from mlpot.labelling.store import Structure
 from mlpot.recipe import Recipe
-
-if TYPE_CHECKING:
-    from mlpot.labelling.work import Outcome
 
 #: Variables that say how many threads a process may start.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class EngineError(MLPotError):
-    """Workers that cannot be started or kept; the message says where to look."""
-
-
-class WorkerLost(Exception):
-    """A worker or its node went away in the middle of an attempt."""
-
-
-class Workers(ABC):
-    """Processes that carry out attempts (:func:`mlpot.labelling.work.attempt`)."""
-
-    @abstractmethod
-    def submit(self, method: str, structure: Structure) -> Future[Outcome]:
-        """Queue an attempt at a structure with the method of this hash.
-
-        The future raises :class:`WorkerLost` if the worker went away, and :class:`EngineError`
-        if no worker can be had.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """End all workers and what they started, at once; attempts under way are lost."""
-
-
-class EngineSection(Recipe, ABC):
+class EngineSection(Recipe):
     """What all engines have.
 
     ``threads``: OpenMP and BLAS threads of each worker. ``retries``: how often a frame is tried
@@ -54,16 +22,6 @@ class EngineSection(Recipe, ABC):
 
     threads: int = Field(default=1, ge=1)
     retries: int = Field(default=2, ge=0)
-
-    @abstractmethod
-    def start(self, run: Path) -> Workers:
-        """Start workers for a run directory.
-
-        Raises
-        ------
-        EngineError
-            If they cannot be had.
-        """
 
     def thread_variables(self) -> dict[str, str]:
         """Return environment variables for the worker processes."""
@@ -80,12 +38,9 @@ class LocalEngine(EngineSection):
     kind: Literal["local"] = "local"
     workers: int | None = Field(default=None, ge=1)
 
-    def start(self, run: Path) -> Workers:
-        """Start worker processes."""
-        from mlpot.labelling.pool import LocalWorkers
-
-        count = self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
-        return LocalWorkers(run, count, self.thread_variables())
+    def count(self) -> int:
+        """Return the number of worker processes."""
+        return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
 
 class SlurmEngine(EngineSection):
@@ -121,12 +76,6 @@ class SlurmEngine(EngineSection):
     launcher: Literal["simple", "srun"] | None = None
     address: str | None = None
     node_timeout: int = Field(default=120, ge=3)
-
-    def start(self, run: Path) -> Workers:
-        """Ask Slurm for the first jobs."""
-        from mlpot.labelling.cluster import start_slurm
-
-        return start_slurm(self, run)
 
 
 #: The engines, told apart by ``kind``.

@@ -23,9 +23,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from mlpot.labelling.engine import EngineError, WorkerLost, Workers
 from mlpot.labelling.store import Structure
-from mlpot.labelling.work import Outcome
+from mlpot.labelling.workers import EngineError, Outcome, WorkerLost, Workers
 
 #: What a worker sends when it has imported everything.
 READY = b"ready"

@@ -21,10 +21,11 @@ from typing import Any, Literal
 from mlpot.data.files import DEFAULT_LABELS, write_frames
 from mlpot.data.frame import LABELS, Frame
 from mlpot.errors import DataError, MLPotError, RecipeError
-from mlpot.labelling.engine import EngineError, EngineSection, WorkerLost, Workers
+from mlpot.labelling.engine import Engine, LocalEngine
+from mlpot.labelling.pool import LocalWorkers
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.labelling.store import Store, Structure, label_key, method_hash, now, structure_of, write_json
-from mlpot.labelling.work import Outcome
+from mlpot.labelling.workers import EngineError, Outcome, WorkerLost, Workers
 from mlpot.recipe import dump_recipe
 
 #: Called with the numbers of structures labelled and failed so far, and of those still to be computed.
@@ -235,7 +236,7 @@ def _carry_out(
     store: Store,
     method: str,
     structures: dict[str, Structure],
-    engine: EngineSection,
+    engine: Engine,
     counts: tuple[int, int],
     progress: Progress,
 ) -> None:
@@ -244,7 +245,7 @@ def _carry_out(
     left, lost = len(structures), Counter[str]()
     ended: queue.SimpleQueue[tuple[str, Future[Outcome]]] = queue.SimpleQueue()
     with _stopping(store.run):
-        workers = engine.start(store.run)
+        workers = start_workers(engine, store.run)
         try:
             for key in structures:
                 _submit(workers, method, key, structures[key], ended)
@@ -270,6 +271,22 @@ def _carry_out(
                 failed += status != "labelled"
         finally:
             workers.close()
+
+
+def start_workers(engine: Engine, run: Path) -> Workers:
+    """Start what carries out the attempts of a run directory.
+
+    Raises
+    ------
+    EngineError
+        If workers cannot be had.
+    """
+    if isinstance(engine, LocalEngine):
+        return LocalWorkers(run, engine.count(), engine.thread_variables())
+    # Imported here: Parsl is optional, and takes its time.
+    from mlpot.labelling.cluster import start_slurm
+
+    return start_slurm(engine, run)
 
 
 def _submit(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlpot.labelling.engine import LocalEngine, Workers
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.labelling.work import attempt
+from mlpot.labelling.workers import Workers
 from mlpot.recipe import parse_recipe
 
 
@@ -78,4 +78,4 @@ class InlineWorkers(Workers):
 def inline(monkeypatch) -> None:
     """Start no processes."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(LocalEngine, "start", lambda self, run: InlineWorkers(run))
+    monkeypatch.setattr("mlpot.labelling.run.start_workers", lambda engine, run: InlineWorkers(run))

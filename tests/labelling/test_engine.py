@@ -16,9 +16,10 @@ import pytest
 from moody import make_frames
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.engine import EngineError, LocalEngine, SlurmEngine
+from mlpot.labelling.engine import LocalEngine, SlurmEngine
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.labelling.run import label
+from mlpot.labelling.workers import EngineError
 from mlpot.recipe import parse_recipe
 
 
@@ -106,15 +107,10 @@ def test_a_code_that_a_killed_worker_started_is_ended_with_it(world):
         time.sleep(0.02)
 
 
-def test_by_default_there_is_a_worker_for_each_processor(monkeypatch, tmp_path):
-    seen = []
-    monkeypatch.setattr(
-        "mlpot.labelling.pool.LocalWorkers", lambda run, count, environment: seen.append(count)
-    )
+def test_by_default_there_is_a_worker_for_each_processor(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
-    for threads in (1, 4, 24):
-        LocalEngine(threads=threads).start(tmp_path)
-    assert seen == [12, 3, 1]
+    assert [LocalEngine(threads=threads).count() for threads in (1, 4, 24)] == [12, 3, 1]
+    assert LocalEngine(threads=4, workers=2).count() == 2
 
 
 # Slurm ---------------------------------------------------------------------------------------------------

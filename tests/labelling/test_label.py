@@ -20,8 +20,8 @@ from mlpot.cli.main import app
 from mlpot.data.files import read_frames, read_provenance, write_frames
 from mlpot.data.frame import LabelKeys
 from mlpot.errors import DataError, RecipeError
-from mlpot.labelling.engine import EngineError
 from mlpot.labelling.run import label
+from mlpot.labelling.workers import EngineError
 
 
 def numbers(frames):
