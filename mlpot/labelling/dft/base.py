@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
+from mlpot.conventions import voigt_to_matrix
 from mlpot.errors import GeometryError, MLPotError
 from mlpot.labelling.dft.kpoints import mesh
 from mlpot.labelling.method import LabelFailed, Labels, Method
@@ -41,6 +43,31 @@ class Smearing(Recipe):
     width: float = Field(default=0.05, gt=0)
 
 
+@dataclass(frozen=True)
+class Calculation:
+    """What is computed, and where.
+
+    Attributes
+    ----------
+    atoms
+        Repeats in all directions; has the magnetic moments, if there are any.
+    folder
+        Takes inputs and outputs.
+    mesh
+        k-points along each reciprocal lattice vector, Γ among them.
+    moments
+        Magnetic moment of each atom (Bohr magnetons); ``None``: not spin-polarised.
+    stress
+        Whether it is asked for.
+    """
+
+    atoms: Atoms
+    folder: Path
+    mesh: tuple[int, int, int]
+    moments: list[float] | None
+    stress: bool
+
+
 class DFTMethod(Method):
     """Base of the ab initio methods.
 
@@ -60,6 +87,26 @@ class DFTMethod(Method):
     magnetic_moments: dict[str, float] | None = None
     max_steps: int = Field(default=100, ge=1)
     launcher: str = ""
+
+    def check(self, elements: set[str]) -> None:
+        """Refuse a missing program, launcher, pseudopotential or element, and settings the program has not.
+
+        Raises
+        ------
+        MLPotError
+            Each with its remedy.
+        """
+        self._refuse(elements)
+        self._command()
+        self.identity()
+
+    @abstractmethod
+    def _refuse(self, elements: set[str]) -> None:
+        """Refuse elements and settings that can be judged by the recipe alone."""
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Return the words that start the program; see :func:`command`."""
 
     def compute(self, atoms: Atoms, folder: Path) -> Labels:
         """Return the labels of one structure, all of them or none.
@@ -89,19 +136,12 @@ class DFTMethod(Method):
             atoms.set_initial_magnetic_moments(moments)
         stress = self.stress and bool(atoms.pbc.all())
         atoms.pbc = True  # to these programs everything repeats; the box is what keeps a molecule alone
-        results = self._results(atoms, folder, numbers, moments, stress)
+        results = self._results(Calculation(atoms, folder, numbers, moments, stress))
         return complete(results, len(atoms), stress, folder)
 
     @abstractmethod
-    def _results(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        numbers: tuple[int, int, int],
-        moments: list[float] | None,
-        stress: bool,
-    ) -> Mapping[str, Any]:
-        """Run the program in a folder; return results by ASE's names and in its units.
+    def _results(self, calculation: Calculation) -> Mapping[str, Any]:
+        """Run the program; return results by ASE's names and in its units.
 
         ``free_energy`` (eV), ``forces`` (N, 3), and ``stress`` (6 in Voigt order, or 3, 3), as far as
         they are in the output.
@@ -130,7 +170,7 @@ def complete(results: Mapping[str, Any], atoms: int, stress: bool, folder: Path)
     if stress:
         tensor = np.asarray(results["stress"], dtype=float)
         if tensor.shape == (6,):
-            tensor = tensor[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+            tensor = voigt_to_matrix(tensor)
     energy = float(results["free_energy"])
     if not (
         np.isfinite(energy) and np.isfinite(forces).all() and (tensor is None or np.isfinite(tensor).all())

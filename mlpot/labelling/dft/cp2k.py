@@ -11,13 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ase import Atoms
 from ase.calculators.cp2k import CP2K
 from ase.units import Rydberg, kB
 from pydantic import Field
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import DFTMethod, ExecutableError, command, last_words
+from mlpot.labelling.dft.base import Calculation, DFTMethod, ExecutableError, command, last_words
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 from mlpot.recipe import Recipe
@@ -52,19 +51,13 @@ class CP2KMethod(DFTMethod):
     scf_tolerance: float = Field(default=1e-7, gt=0)
     executable: str = "cp2k.psmp"
 
-    def check(self, elements: set[str]) -> None:
-        """Refuse a missing CP2K, launcher, file of potentials or basis sets, or element.
-
-        Raises
-        ------
-        MLPotError
-            Each with its remedy.
-        """
+    def _refuse(self, elements: set[str]) -> None:
         refuse_unknown(elements, self.kinds, "method.kinds")
         if self.smearing.kind != "fermi_dirac":
             raise RecipeError("method.smearing.kind: for CP2K fermi_dirac.")
-        command(self.launcher, self.executable, _INSTALL)
-        self.identity()
+
+    def _command(self) -> list[str]:
+        return command(self.launcher, self.executable, _INSTALL)
 
     def identity(self) -> dict[str, Any]:
         """Return settings with the hashes of the files found here, and the version of CP2K.
@@ -138,16 +131,10 @@ ALPHA 0.3
 &END SUBSYS
 &END FORCE_EVAL"""
 
-    def _results(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        numbers: tuple[int, int, int],
-        moments: list[float] | None,
-        stress: bool,
-    ) -> Mapping[str, Any]:
+    def _results(self, calculation: Calculation) -> Mapping[str, Any]:
+        atoms, folder = calculation.atoms, calculation.folder
         potentials, basis_sets = self._files()
-        words = command(self.launcher, self.executable, _INSTALL)
+        words = self._command()
         # The shell of CP2K writes where it runs; the working directory of this process stays.
         program = f"cd {shlex.quote(str(folder))} && exec {shlex.join(words)} -s"
         calculator = None
@@ -155,7 +142,7 @@ ALPHA 0.3
             calculator = CP2K(
                 command=program,
                 label="cp2k",
-                inp=self.template(numbers, set(atoms.symbols)),
+                inp=self.template(calculation.mesh, set(atoms.symbols)),
                 xc=self.xc,
                 cutoff=self.cutoff,
                 max_scf=self.max_steps,
@@ -163,9 +150,9 @@ ALPHA 0.3
                 basis_set_file=str(basis_sets.absolute()),
                 pseudo_potential=None,
                 potential_file=str(potentials.absolute()),
-                stress_tensor=stress,
-                uks=moments is not None,
-                multiplicity=None if moments is None else round(sum(moments)) + 1,
+                stress_tensor=calculation.stress,
+                uks=calculation.moments is not None,
+                multiplicity=None if calculation.moments is None else round(sum(calculation.moments)) + 1,
                 poisson_solver=None,
                 print_level="MEDIUM",
             )

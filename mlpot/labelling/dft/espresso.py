@@ -21,7 +21,7 @@ from ase.units import Ry
 from pydantic import Field
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import DFTMethod, ExecutableError, command, last_words, run
+from mlpot.labelling.dft.base import Calculation, DFTMethod, ExecutableError, command, last_words, run
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 
@@ -48,22 +48,16 @@ class EspressoMethod(DFTMethod):
     scf_tolerance: float = Field(default=1e-8, gt=0)
     executable: str = "pw.x"
 
-    def check(self, elements: set[str]) -> None:
-        """Refuse a missing pw.x, launcher, pseudopotential or element.
-
-        Raises
-        ------
-        MLPotError
-            Each with its remedy.
-        """
+    def _refuse(self, elements: set[str]) -> None:
         refuse_unknown(elements, self.pseudopotentials, "method.pseudopotentials")
         if self.density_cutoff < 4 * self.cutoff:
             raise RecipeError(
                 f"method.density_cutoff: {self.density_cutoff:g} eV is less than 4 times method.cutoff, "
                 "so that the density would be truncated; raise it."
             )
-        command(self.launcher, self.executable, _INSTALL)
-        self.identity()
+
+    def _command(self) -> list[str]:
+        return command(self.launcher, self.executable, _INSTALL)
 
     def identity(self) -> dict[str, Any]:
         """Return settings with the hashes of the pseudopotentials found here, and the version of pw.x.
@@ -116,23 +110,17 @@ class EspressoMethod(DFTMethod):
             },
         }
 
-    def _results(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        numbers: tuple[int, int, int],
-        moments: list[float] | None,
-        stress: bool,
-    ) -> Mapping[str, Any]:
-        words = command(self.launcher, self.executable, _INSTALL)
+    def _results(self, calculation: Calculation) -> Mapping[str, Any]:
+        atoms, folder = calculation.atoms, calculation.folder
+        words = self._command()
         profile = EspressoProfile(command=shlex.join(words), pseudo_dir=self.pseudo_dir.absolute())
         template = EspressoTemplate()
         parameters = {
-            "input_data": self.input_data(atoms, moments, stress),
+            "input_data": self.input_data(atoms, calculation.moments, calculation.stress),
             "pseudopotentials": {
                 symbol: self.pseudopotentials[symbol].file for symbol in sorted(set(atoms.symbols))
             },
-            "kpts": numbers,
+            "kpts": calculation.mesh,
             "koffset": (0, 0, 0),
         }
         template.write_input(profile, folder, atoms, parameters, ["energy", "forces"])

@@ -14,12 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ase import Atoms
 from ase.io import write
 from pydantic import Field
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import DFTMethod, ExecutableError, command, last_words, run
+from mlpot.labelling.dft.base import Calculation, DFTMethod, ExecutableError, command, last_words, run
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 from mlpot.recipe import Recipe
@@ -63,19 +62,13 @@ class GPAWMethod(DFTMethod):
     convergence: GPAWConvergence = GPAWConvergence()
     python: str | None = None
 
-    def check(self, elements: set[str]) -> None:
-        """Refuse a missing GPAW, launcher, dataset or element.
-
-        Raises
-        ------
-        MLPotError
-            Each with its remedy.
-        """
+    def _refuse(self, elements: set[str]) -> None:
         refuse_unknown(elements, self.pseudopotentials, "method.pseudopotentials")
         if self.smearing.kind not in _SMEARING:
             raise RecipeError("method.smearing.kind: GPAW has fermi_dirac and cold; choose one of them.")
-        command(self.launcher, self.python or sys.executable, _INSTALL)
-        self.identity()
+
+    def _command(self) -> list[str]:
+        return command(self.launcher, self.python or sys.executable, _INSTALL)
 
     def identity(self) -> dict[str, Any]:
         """Return settings, version of GPAW and of libxc, and the datasets found here.
@@ -119,20 +112,14 @@ class GPAWMethod(DFTMethod):
             "txt": "gpaw.txt",
         }
 
-    def _results(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        numbers: tuple[int, int, int],
-        moments: list[float] | None,
-        stress: bool,
-    ) -> Mapping[str, Any]:
+    def _results(self, calculation: Calculation) -> Mapping[str, Any]:
+        atoms, folder = calculation.atoms, calculation.folder
         write(folder / "structure.json", atoms)
-        job = {"gpaw": self.parameters(numbers, moments), "stress": stress}
+        job = {"gpaw": self.parameters(calculation.mesh, calculation.moments), "stress": calculation.stress}
         (folder / "gpaw.json").write_text(json.dumps(job, indent=1), encoding="utf-8")
         script = Path(__file__).with_name("gpaw_job.py")
         words = [
-            *command(self.launcher, self.python or sys.executable, _INSTALL),
+            *self._command(),
             "-m",
             "gpaw",
             "python",

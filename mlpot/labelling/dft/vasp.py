@@ -15,7 +15,7 @@ from ase.calculators.vasp import Vasp
 from pydantic import Field, field_validator
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import DFTMethod, command, last_words, run
+from mlpot.labelling.dft.base import Calculation, DFTMethod, command, last_words, run
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 
@@ -52,19 +52,13 @@ class VaspMethod(DFTMethod):
                 raise ValueError(f"{symbol}: file is like {symbol}/POTCAR or {symbol}_d/POTCAR")
         return choices
 
-    def check(self, elements: set[str]) -> None:
-        """Refuse a missing VASP, launcher, dataset or element.
-
-        Raises
-        ------
-        MLPotError
-            Each with its remedy.
-        """
+    def _refuse(self, elements: set[str]) -> None:
         refuse_unknown(elements, self.pseudopotentials, "method.pseudopotentials")
         if self.smearing.kind not in _ISMEAR:
             raise RecipeError("method.smearing.kind: for VASP fermi_dirac or gaussian.")
-        command(self.launcher, self.executable, _INSTALL)
-        self.identity()
+
+    def _command(self) -> list[str]:
+        return command(self.launcher, self.executable, _INSTALL)
 
     def identity(self) -> dict[str, Any]:
         """Return settings with the hashes of the datasets found here.
@@ -114,16 +108,10 @@ class VaspMethod(DFTMethod):
             **spin,
         )
 
-    def _results(
-        self,
-        atoms: Atoms,
-        folder: Path,
-        numbers: tuple[int, int, int],
-        moments: list[float] | None,
-        stress: bool,
-    ) -> Mapping[str, Any]:
-        words = command(self.launcher, self.executable, _INSTALL)
-        calculator = self.calculator(atoms, folder, numbers, moments)
+    def _results(self, calculation: Calculation) -> Mapping[str, Any]:
+        atoms, folder = calculation.atoms, calculation.folder
+        words = self._command()
+        calculator = self.calculator(atoms, folder, calculation.mesh, calculation.moments)
         calculator.initialize(atoms)
         calculator.write_input(atoms)
         try:
