@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,3 +26,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Say whether an error means that no more can be written: no space, or no quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -6,7 +6,6 @@ progress) starts a broken download afresh; requests and httpx leave ranges to th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from mlpot import __version__
+from mlpot.atomic import is_disk_full
 from mlpot.errors import DataError
 
 #: Called with the bytes that are there and the bytes there will be (``None``: not known).
@@ -348,7 +348,7 @@ def _full_disk_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         raise DataError(
             f"{path}: the disk is full; what has arrived is kept: free some space and run the command again, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mlpot import __version__
+from mlpot.atomic import is_disk_full
 from mlpot.data.download import Checksum, Received, download, download_json
 from mlpot.data.files import count_labels, write_frames
 from mlpot.data.frame import Frame
@@ -243,7 +243,7 @@ def fetch(
     try:
         write_frames(out / file.name, frames, provenance=provenance)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         raise DataError(f"{out / file.name}: the disk is full; free some space and run again.") from None
     return Fetched(out / file.name, len(frames), sum(map(len, frames)), count_labels(frames), told)

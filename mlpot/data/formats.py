@@ -244,18 +244,30 @@ def write_db(path: Path, frames: Sequence[Frame], keys: LabelKeys, provenance: d
 # --- mlearn ---------------------------------------------------------------------------------
 
 
-def read_mlearn(path: Path, index: str) -> list[tuple[int, Atoms]]:
-    """Read the JSON layout of mlearn (Zuo et al., J. Phys. Chem. A 124, 731 (2020)).
+def json_list(path: Path, expected: str) -> list[Any]:
+    """Return the list that a JSON file holds.
 
-    Its outputs are named ``REF_energy``, ``REF_forces`` and ``REF_stress`` here; stress, which
-    that layout keeps as VASP prints it, is turned into eV/Å³, tensile positive.
+    Raises
+    ------
+    DataError
+        If it is no JSON, or no list; the message says what was expected.
     """
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not a JSON file that can be read ({error}).") from None
     if not isinstance(records, list):
-        raise DataError(f"{path}: expected the mlearn layout, a list of structures with outputs.")
+        raise DataError(f"{path}: expected {expected}.")
+    return records
+
+
+def read_mlearn(path: Path, index: str) -> list[tuple[int, Atoms]]:
+    """Read the JSON layout of mlearn (Zuo et al., J. Phys. Chem. A 124, 731 (2020)).
+
+    Its outputs are named ``REF_energy``, ``REF_forces`` and ``REF_stress`` here; stress, which
+    that layout keeps as VASP prints it, is turned into eV/Å³, tensile positive.
+    """
+    records = json_list(path, "the mlearn layout, a list of structures with outputs")
     read = []
     for i in selected(index, len(records), path):
         try:

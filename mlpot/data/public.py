@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from mlpot.data.files import read_frames
+from mlpot.data.formats import json_list
 from mlpot.data.frame import Frame, LabelKeys
 from mlpot.errors import DataError
 
@@ -104,7 +104,7 @@ def pyxtal_frames(paths: Iterable[Path], below: float | None = None) -> list[Fra
     """
     frames = []
     for path in paths:
-        records = _json(path)
+        records = json_list(path, "a list of structures")
         for index, record in enumerate(records):
             where = f"{path}#{index}"
             try:
@@ -127,16 +127,6 @@ def pyxtal_frames(paths: Iterable[Path], below: float | None = None) -> list[Fra
             if below is None or float(record["energy"]) / len(frame) <= below:
                 frames.append(frame)
     return frames
-
-
-def _json(path: Path) -> list[Any]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a JSON file that can be read ({error}).") from None
-    if not isinstance(records, list):
-        raise DataError(f"{path}: expected a list of structures.")
-    return records
 
 
 def _array(value: Any) -> np.ndarray:

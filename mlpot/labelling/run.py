@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import platform
@@ -18,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from mlpot.atomic import is_disk_full
 from mlpot.data.files import DEFAULT_LABELS, write_frames
 from mlpot.data.frame import LABELS, Frame
 from mlpot.errors import DataError, MLPotError, RecipeError
@@ -341,7 +341,7 @@ def _disk_full(folder: Path, kept: str = "finished labels are kept") -> Iterator
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         raise DataError(
             f"{folder}: {error.strerror}; {kept}. Free space and run the same command again."

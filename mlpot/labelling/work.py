@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
@@ -14,14 +13,12 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from mlpot.atomic import is_disk_full
 from mlpot.errors import MLPotError
 from mlpot.labelling.method import Method, NotConverged
 from mlpot.labelling.recipe import parse_method
 from mlpot.labelling.store import FailureKind, Store, Structure, atoms_of, label_key, method_hash
 from mlpot.labelling.workers import Outcome
-
-#: Errors of the operating system that mean that nothing more can be kept.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def attempt(run: str, method: str, structure: Structure) -> Outcome:
@@ -56,7 +53,7 @@ def attempt(run: str, method: str, structure: Structure) -> Outcome:
             except MLPotError as error:
                 kind, reason = "failed", str(error)
             except (Exception, SystemExit) as error:
-                if isinstance(error, OSError) and error.errno in _FULL:
+                if isinstance(error, OSError) and is_disk_full(error):
                     raise
                 traceback.print_exc()
                 kind, reason = (
@@ -78,7 +75,7 @@ def attempt(run: str, method: str, structure: Structure) -> Outcome:
         _check_room(folder)
         store.add_failure(key, kind, reason, number)
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_disk_full(error):
             raise
         return {"status": "hopeless", "reason": f"{run}: {error.strerror} while frame {key} was computed"}
     return {"status": kind, "reason": reason}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +199,39 @@ def command(launcher: str, program: str, install: str) -> list[str]:
     if shutil.which(program) is None:
         raise ExecutableError(f"'{program}' is not on the PATH; {install}")
     return [*words, program]
+
+
+@cache
+def program_version(words: tuple[str, ...], pattern: str, name: str, install: str) -> str:
+    """Return the version that a program prints; once per process.
+
+    Parameters
+    ----------
+    words
+        The command; it runs in a folder of its own and reads nothing.
+    pattern
+        Regular expression, whose group is the version.
+    name
+        Of the program, for messages.
+    install
+        How to get the program; ends messages.
+
+    Raises
+    ------
+    ExecutableError
+        If it does not start or prints none.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                list(words), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+    except OSError as error:
+        raise ExecutableError(f"'{words[0]}': {error.strerror}; {install}") from None
+    found = re.search(pattern, done.stdout)
+    if found is None:
+        raise ExecutableError(f"'{words[0]}' does not start as {name} does; {install}")
+    return found.group(1)
 
 
 def run(words: Sequence[str], folder: Path, *, output: str | None = None) -> int:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
-import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +13,13 @@ from ase.units import Rydberg, kB
 from pydantic import Field
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import Calculation, DFTMethod, ExecutableError, command, last_words
+from mlpot.labelling.dft.base import (
+    Calculation,
+    DFTMethod,
+    command,
+    last_words,
+    program_version,
+)
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 from mlpot.recipe import Recipe
@@ -71,7 +74,8 @@ class CP2KMethod(DFTMethod):
         """
         self._files()
         settings = self.model_dump(mode="json", exclude={"executable", "launcher", "data_dir"})
-        return settings | {"versions": {"cp2k": _version(self.executable)}}
+        version = program_version((self.executable, "--version"), r"CP2K version (\S+)", "CP2K", _INSTALL)
+        return settings | {"versions": {"cp2k": version}}
 
     def _files(self) -> tuple[Path, Path]:
         """Return the files of potentials and of basis sets, verified."""
@@ -184,24 +188,3 @@ def _refuse_unconverged(folder: Path) -> None:
             f"{folder}: the SCF of CP2K did not converge; raise method.max_steps, widen "
             "method.smearing.width, or look at the structure."
         )
-
-
-@cache
-def _version(executable: str) -> str:
-    """Return the version that CP2K prints; once per process.
-
-    Raises
-    ------
-    ExecutableError
-        If it does not start or prints none.
-    """
-    try:
-        done = subprocess.run(
-            [executable, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-    except OSError as error:
-        raise ExecutableError(f"'{executable}': {error.strerror}; {_INSTALL}") from None
-    found = re.search(r"CP2K version (\S+)", done.stdout)
-    if found is None:
-        raise ExecutableError(f"'{executable}' does not start as CP2K does; {_INSTALL}")
-    return found.group(1)

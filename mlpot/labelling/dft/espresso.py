@@ -5,13 +5,9 @@ Inputs are written and outputs read by ASE.
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +17,14 @@ from ase.units import Ry
 from pydantic import Field
 
 from mlpot.errors import RecipeError
-from mlpot.labelling.dft.base import Calculation, DFTMethod, ExecutableError, command, last_words, run
+from mlpot.labelling.dft.base import (
+    Calculation,
+    DFTMethod,
+    command,
+    last_words,
+    program_version,
+    run,
+)
 from mlpot.labelling.dft.pseudopotentials import Pseudopotential, refuse_unknown, verified
 from mlpot.labelling.method import LabelFailed, NotConverged
 
@@ -77,7 +80,8 @@ class EspressoMethod(DFTMethod):
                 "put it there or change method.pseudo_dir; docs/dft.md says where to get pseudopotentials.",
             )
         settings = self.model_dump(mode="json", exclude={"executable", "launcher", "pseudo_dir"})
-        return settings | {"versions": {"pw.x": _version(self.executable)}}
+        version = program_version((self.executable,), r"Program PWSCF\s+v\.(\S+)", "pw.x", _INSTALL)
+        return settings | {"versions": {"pw.x": version}}
 
     def input_data(
         self, atoms: Atoms, moments: list[float] | None, stress: bool
@@ -167,25 +171,3 @@ def read_output(template: EspressoTemplate, folder: Path, status: int = 0) -> Ma
         raise LabelFailed(
             f"{path}: cannot be read as output of pw.x ({type(error).__name__}: {error})."
         ) from error
-
-
-@cache
-def _version(executable: str) -> str:
-    """Return the version that pw.x prints; once per process.
-
-    Raises
-    ------
-    ExecutableError
-        If it does not start or prints none.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [executable], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
-            )
-    except OSError as error:
-        raise ExecutableError(f"'{executable}': {error.strerror}; {_INSTALL}") from None
-    found = re.search(r"Program PWSCF\s+v\.(\S+)", done.stdout)
-    if found is None:
-        raise ExecutableError(f"'{executable}' does not start as pw.x does; {_INSTALL}")
-    return found.group(1)
