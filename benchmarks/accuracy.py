@@ -30,7 +30,8 @@ from mlpot.data.section import DataSection
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.committee import Committee
 from mlpot.model.file import load_model
-from mlpot.recipe import load_recipe, parse_recipe
+from mlpot.recipe import load_recipe
+from mlpot.reference.calculators import choose
 from mlpot.sampling.generate import generate, provenance
 from mlpot.sampling.plan import SamplingPlan
 from mlpot.studies.recipe import StudyRecipe
@@ -85,9 +86,7 @@ def taught(runs: Path) -> list[str]:
         if not path.exists():
             members = [str(make("joint", seed, runs)) for seed in TEACHERS]
             plan = load_recipe(SamplingPlan, RECIPES / "sige" / f"teacher_{path.stem}.yaml")
-            plan = parse_recipe(
-                SamplingPlan, plan.model_dump(mode="json") | {"calculator": {"potential": members}}, path.stem
-            )
+            plan = plan.model_copy(update={"calculator": choose({"potential": members})})
             generated = generate(plan)
             write_frames(path, generated.frames, provenance=provenance(plan, generated))
     return [str(path) for path in files]

@@ -40,12 +40,6 @@ def collect() -> None:
     shutil.copy(run / "figures" / "forces.png", ROOT / "docs" / "images" / "forces.png")
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Return mean and range of values over the seeds."""
-    low, high = min(values), max(values)
-    return f"{statistics.mean(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
 def tables() -> str:
     """Return the section as Markdown."""
     study = json.loads((RESULTS / "mlearn_si_to_ge.json").read_text(encoding="utf-8"))
@@ -64,7 +58,9 @@ def tables() -> str:
     ]
 
     def row(name: str, summaries: list[dict]) -> str:
-        cells = [spread([summary[key] for summary in summaries], digits) for key, digits in columns]
+        cells = [
+            accuracy_numbers.cell([summary[key] for summary in summaries], digits) for key, digits in columns
+        ]
         return f"| {name} | " + " | ".join(cells) + " |"
 
     lines.append(row("**silicon** on `si_test`", [seed["donor"]["test"]["all"] for seed in seeds]))

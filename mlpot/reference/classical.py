@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import all_changes
 from matscipy.calculators.manybody import Manybody
-from scipy.optimize import brentq
 
 from mlpot.errors import ElementError, GeometryError, RecipeError
+from mlpot.reference import lattice
 from mlpot.reference.manybody import matscipy_form
 from mlpot.reference.parameters import FIELDS, Entry, ForceField, Form
 
@@ -202,12 +201,4 @@ def lattice_constant(name: str) -> float:
         For a force field of several elements.
     """
     calculator = classical_calculator(name)
-    element = calculator.force_field.element
-
-    def tension(a: float) -> float:
-        crystal = bulk(element, "diamond", a=a, cubic=True)
-        crystal.calc = calculator
-        return float(np.sum(crystal.get_stress()[:3]))
-
-    measured = {"Si": 5.431, "Ge": 5.658}[element]  # brackets the root; not the answer
-    return float(brentq(tension, 0.95 * measured, 1.05 * measured, xtol=1e-10))
+    return lattice.lattice_constant(calculator.force_field.element, calculator)

@@ -14,8 +14,9 @@ from ase.calculators.calculator import Calculator
 
 from mlpot.data.frame import Frame
 from mlpot.recipe import Recipe
+from mlpot.reference.lattice import lattice_constant
 from mlpot.sampling.prototypes import Phase, diamond
-from mlpot.sampling.relax import lattice_constant, relaxed_volume
+from mlpot.sampling.relax import relaxed_volume
 
 
 @dataclass(frozen=True)

@@ -5,43 +5,14 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.data import atomic_numbers, covalent_radii
 from ase.optimize import BFGS
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from mlpot.errors import RecipeError
-from mlpot.sampling.prototypes import Phase, diamond, prototype
-
-#: Where the search for the lattice constant of diamond begins: experiment, Å.
-_MEASURED = {"C": 3.567, "Si": 5.431, "Ge": 5.658, "Sn": 6.489}
+from mlpot.sampling.prototypes import Phase, prototype
 
 #: Volumes of other phases are searched between these multiples of diamond's.
 _VOLUMES = np.geomspace(0.45, 1.6, 40)
-
-
-def lattice_constant(element: str, calculator: Calculator) -> float:
-    """Return the lattice constant (Å) at which diamond has no pressure at 0 K.
-
-    Raises
-    ------
-    RecipeError
-        If there is none within a fifth of what the element's size suggests.
-    """
-
-    def tension(a: float) -> float:
-        crystal = diamond(element, a)
-        crystal.calc = calculator
-        return float(np.sum(crystal.get_stress()[:3]))
-
-    guess = _MEASURED.get(element, 8 / np.sqrt(3) * covalent_radii[atomic_numbers[element]])
-    for width in (0.05, 0.1, 0.2):
-        low, high = (1 - width) * guess, (1 + width) * guess
-        if tension(low) < 0 < tension(high):
-            return float(brentq(tension, low, high, xtol=1e-10))
-    raise RecipeError(
-        f"diamond {element} has no lattice constant without pressure between {low:.3g} and {high:.3g} Å "
-        "with this calculator; give lattice_constant."
-    )
 
 
 def relaxed_volume(element: str, phase: Phase, calculator: Calculator, a: float) -> float:

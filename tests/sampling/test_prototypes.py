@@ -7,8 +7,9 @@ import pytest
 from ase.neighborlist import neighbor_list
 
 from mlpot.reference.classical import classical_calculator
+from mlpot.reference.lattice import lattice_constant
 from mlpot.sampling.prototypes import prototype, repeated
-from mlpot.sampling.relax import lattice_constant, relaxed_volume
+from mlpot.sampling.relax import relaxed_volume
 
 #: Phase: atoms per cell, volume per atom (Å³), cutoff (Å), neighbours within it, their distances.
 GEOMETRY = {
