@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from stand_ins import slurm  # noqa: F401  (a fixture)
 
 from mlpot.data.frame import Frame, LabelKeys
+from mlpot.errors import NoCompilerError
+from mlpot.model import native
 from mlpot.model.network import NetworkConfig
 from mlpot.reference.classical import classical_calculator
 
@@ -66,3 +69,13 @@ def ge_frames(sw_frames) -> list[Frame]:
 def tiny() -> NetworkConfig:
     """The smallest network worth training."""
     return NetworkConfig(channels=4, hidden=4)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Skip where nothing can be compiled; a compiler that fails is a failure."""
+    try:
+        native.compiler()
+    except NoCompilerError as error:
+        pytest.skip(str(error))
+    native.load_library()

@@ -1,1 +1,1 @@
-"""Where labels come from: methods that compute them, and the engine that runs methods at any scale."""
+"""Where labels come from: methods that compute them, and runs in which every frame is labelled once."""

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mlpot.engine.settings import Engine, LocalEngine
 from mlpot.labelling.calculator import CalculatorMethod
 from mlpot.labelling.dft.cp2k import CP2KMethod
 from mlpot.labelling.dft.espresso import EspressoMethod
 from mlpot.labelling.dft.gpaw import GPAWMethod
 from mlpot.labelling.dft.vasp import VaspMethod
-from mlpot.labelling.engine import Engine, LocalEngine
 from mlpot.labelling.method import Method
 from mlpot.recipe import Recipe, parse_recipe
 

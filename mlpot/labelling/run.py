@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import platform
-import queue
-import signal
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,25 +14,20 @@ from typing import Any, Literal
 from mlpot.atomic import is_disk_full
 from mlpot.data.files import DEFAULT_LABELS, write_frames
 from mlpot.data.frame import LABELS, Frame
-from mlpot.errors import DataError, MLPotError, RecipeError
-from mlpot.labelling.engine import Engine, LocalEngine
-from mlpot.labelling.pool import LocalWorkers
+from mlpot.engine.guards import alone_in, interruptible
+from mlpot.engine.settings import Engine
+from mlpot.engine.start import start_workers
+from mlpot.engine.tasks import Tasks
+from mlpot.engine.workers import EngineError, TaskError, WorkerLost
+from mlpot.errors import DataError
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.labelling.store import Store, Structure, label_key, method_hash, now, structure_of, write_json
-from mlpot.labelling.workers import EngineError, Outcome, WorkerLost, Workers
 from mlpot.recipe import dump_recipe
 
 #: Called with the numbers of structures labelled and failed so far, and of those still to be computed.
 Progress = Callable[[int, int, int], None]
 
 _PACKAGES = ("mlpot", "ase", "numpy", "scipy", "torch")
-
-
-class Interrupted(MLPotError):
-    """Ctrl-C or SIGTERM during a labelling; the message says how to continue."""
-
-    #: What a shell expects of a program that SIGINT ended.
-    exit_status = 130
 
 
 @dataclass(frozen=True)
@@ -151,7 +140,7 @@ def label(
     keys = [label_key(structure, method) for structure in structures]
     todo = dict(zip(keys, structures, strict=True))
     store = Store(run)
-    with _disk_full(run), _alone_in(run, notes):
+    with _disk_full(run), alone_in(run, "mlpot label", "--run", notes):
         settings = recipe.method.model_dump(mode="json")
         write_json(store.method_file(method), {"settings": settings, "identity": identity})
         dump_recipe(recipe, run / "recipe.yaml")
@@ -242,62 +231,35 @@ def _carry_out(
 ) -> None:
     """Attempt each structure until it is labelled or given up; ``counts``: labelled and failed before."""
     labelled, failed = counts
-    left, lost = len(structures), Counter[str]()
-    ended: queue.SimpleQueue[tuple[str, Future[Outcome]]] = queue.SimpleQueue()
-    with _stopping(store.run):
-        workers = start_workers(engine, store.run)
-        try:
-            for key in structures:
-                _submit(workers, method, key, structures[key], ended)
-            while left:
-                progress(labelled, failed, left)
-                key, future = ended.get()
-                try:
-                    status = future.result()["status"]
-                except WorkerLost as loss:
-                    lost[key] += 1
-                    store.add_failure(key, "lost", str(loss), None)
-                    if lost[key] <= engine.retries:
-                        _submit(workers, method, key, structures[key], ended)
-                        continue
-                    status = "failed"
-                if status == "hopeless":
-                    raise EngineError(
-                        f"{future.result()['reason']}; {labelled} structures are labelled and kept. "
-                        "Remove the cause (free space on a full disk) and run the same command again."
-                    )
-                left -= 1
-                labelled += status == "labelled"
-                failed += status != "labelled"
-        finally:
-            workers.close()
 
+    def note(key: str, loss: WorkerLost) -> None:
+        store.add_failure(key, "lost", str(loss), None)
 
-def start_workers(engine: Engine, run: Path) -> Workers:
-    """Start what carries out the attempts of a run directory.
-
-    Raises
-    ------
-    EngineError
-        If workers cannot be had.
-    """
-    if isinstance(engine, LocalEngine):
-        return LocalWorkers(run, engine.count(), engine.thread_variables())
-    # Imported here: Parsl is optional, and takes its time.
-    from mlpot.labelling.cluster import start_slurm
-
-    return start_slurm(engine, run)
-
-
-def _submit(
-    workers: Workers,
-    method: str,
-    key: str,
-    structure: Structure,
-    ended: queue.SimpleQueue[tuple[str, Future[Outcome]]],
-) -> None:
-    future = workers.submit(method, structure)
-    future.add_done_callback(lambda done: ended.put((key, done)))
+    stopped = (
+        f"{store.run}: interrupted; all finished labels are kept there, the same command continues. "
+        "What is finished is written with --partial."
+    )
+    with interruptible(stopped), closing(start_workers(engine, store.run)) as workers:
+        tasks = Tasks(workers, engine.retries, note)
+        for key, structure in structures.items():
+            arguments = {"run": str(store.run), "method": method, "structure": structure}
+            tasks.submit(key, "mlpot.labelling.work:attempt", arguments)
+        progress(labelled, failed, len(tasks))
+        for key, outcome in tasks:
+            if isinstance(outcome, TaskError):  # beside the method: in the run directory, say
+                store.add_failure(key, "failed", str(outcome), None)
+            if isinstance(outcome, Exception):
+                failed += 1
+            elif outcome["status"] == "hopeless":
+                raise EngineError(
+                    f"{outcome['reason']}; {labelled} structures are labelled and kept. "
+                    "Remove the cause (free space on a full disk) and run the same command again."
+                )
+            else:
+                labelled += outcome["status"] == "labelled"
+                failed += outcome["status"] != "labelled"
+            if len(tasks):
+                progress(labelled, failed, len(tasks))
 
 
 def _collect(store: Store, keys: list[str], frames: list[Frame]) -> tuple[list[Frame], list[Unlabelled]]:
@@ -318,24 +280,6 @@ def _collect(store: Store, keys: list[str], frames: list[Frame]) -> tuple[list[F
 
 
 @contextmanager
-def _alone_in(run: Path, notes: list[str]) -> Iterator[None]:
-    """Keep other processes from labelling in the same run directory."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"{run}: another mlpot label is at work here; wait for it, or choose another --run."
-            ) from None
-        except OSError as error:  # some parallel file systems have no locks
-            notes.append(
-                f"{run}: cannot be locked ({error.strerror}); do not start a second mlpot label here."
-            )
-        yield
-
-
-@contextmanager
 def _disk_full(folder: Path, kept: str = "finished labels are kept") -> Iterator[None]:
     """Say what to do when there is no space left."""
     try:
@@ -346,24 +290,3 @@ def _disk_full(folder: Path, kept: str = "finished labels are kept") -> Iterator
         raise DataError(
             f"{folder}: {error.strerror}; {kept}. Free space and run the same command again."
         ) from error
-
-
-@contextmanager
-def _stopping(run: Path) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM, as batch systems send it, into :class:`Interrupted`."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Interrupted(
-            f"{run}: interrupted; all finished labels are kept there, the same command continues. "
-            "What is finished is written with --partial."
-        )
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

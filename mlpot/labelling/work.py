@@ -12,16 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypedDict
 
 from mlpot.atomic import is_disk_full
 from mlpot.errors import MLPotError
 from mlpot.labelling.method import Method, NotConverged
 from mlpot.labelling.recipe import parse_method
 from mlpot.labelling.store import FailureKind, Store, Structure, atoms_of, label_key, method_hash
-from mlpot.labelling.workers import Outcome
 
 
-def attempt(run: str, method: str, structure: Structure) -> Outcome:
+class Ending(TypedDict):
+    """How an attempt ended. ``hopeless``: as any other attempt would, so that the run must stop."""
+
+    status: Literal["labelled", "failed", "not_converged", "hopeless"]
+    reason: str
+
+
+def attempt(run: str, method: str, structure: Structure) -> Ending:
     """Label one structure and keep what comes of it in the run directory.
 
     Parameters

@@ -13,7 +13,7 @@ import mlpot
 from mlpot.cli.options import override, spread
 from mlpot.errors import RecipeError
 
-COMMANDS = ["generate", "train", "transfer", "evaluate", "md", "stability", "info"]
+COMMANDS = ["calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info"]
 # Not pydantic: some versions of Typer load it themselves to parse a command.
 HEAVY = {"torch", "numpy", "ase", "lightning", "matscipy", "scipy", "matplotlib"}
 
@@ -90,12 +90,12 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 
 def test_every_key_is_in_the_readme_of_the_recipes():
+    from mlpot.engine.settings import LocalEngine, SlurmEngine
     from mlpot.labelling.dft.convergence import ConvergenceRecipe
     from mlpot.labelling.dft.cp2k import CP2KMethod
     from mlpot.labelling.dft.espresso import EspressoMethod
     from mlpot.labelling.dft.gpaw import GPAWMethod
     from mlpot.labelling.dft.vasp import VaspMethod
-    from mlpot.labelling.engine import LocalEngine, SlurmEngine
     from mlpot.labelling.recipe import LabelRecipe
     from mlpot.studies.recipe import StudyRecipe
     from mlpot.training.run import TrainRecipe

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from stand_ins import InlineWorkers
 
 from mlpot.labelling.recipe import LabelRecipe
-from mlpot.labelling.work import attempt
-from mlpot.labelling.workers import Workers
 from mlpot.recipe import parse_recipe
 
 
@@ -59,23 +57,8 @@ def world(tmp_path) -> World:
     return World(tmp_path)
 
 
-class InlineWorkers(Workers):
-    """Attempts in this very process, for tests that are not about processes."""
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-
-    def submit(self, method, structure):
-        future = Future()
-        future.set_result(attempt(str(self.run), method, structure))
-        return future
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def inline(monkeypatch) -> None:
     """Start no processes."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("mlpot.labelling.run.start_workers", lambda engine, run: InlineWorkers(run))
+    monkeypatch.setattr("mlpot.labelling.run.start_workers", lambda engine, run: InlineWorkers())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,11 +13,10 @@ import numpy as np
 import pytest
 from moody import make_frames
 
+from mlpot.engine.workers import EngineError
 from mlpot.errors import RecipeError
-from mlpot.labelling.engine import LocalEngine, SlurmEngine
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.labelling.run import label
-from mlpot.labelling.workers import EngineError
 from mlpot.recipe import parse_recipe
 
 
@@ -31,7 +28,7 @@ def workers_of(run: Path) -> list[int]:
             words = (entry / "cmdline").read_text().split("\0")
         except (OSError, UnicodeDecodeError):  # no process, or one that has just ended
             continue
-        if "mlpot.labelling.worker" in words and str(run) in words:
+        if "mlpot.engine.worker" in words and str(run) in words:
             found.append(int(entry.name))
     return found
 
@@ -107,80 +104,7 @@ def test_a_code_that_a_killed_worker_started_is_ended_with_it(world):
         time.sleep(0.02)
 
 
-def test_by_default_there_is_a_worker_for_each_processor(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
-    assert [LocalEngine(threads=threads).count() for threads in (1, 4, 24)] == [12, 3, 1]
-    assert LocalEngine(threads=4, workers=2).count() == 2
-
-
 # Slurm ---------------------------------------------------------------------------------------------------
-
-SLURM = {
-    "kind": "slurm", "nodes": 4, "nodes_per_job": 2, "workers_per_node": 16, "walltime": "02:30:00",
-    "partition": "normal", "account": "phys", "options": ["--mail-type=FAIL"], "setup": ["module load qe"],
-    "memory_per_node": 64, "cores_per_node": 16, "threads": 2,
-}  # fmt: skip
-
-SBATCH = """#!{python}
-import pathlib, subprocess, sys
-here = pathlib.Path(__file__).parent
-out, err = (here / "out").open("a"), (here / "err").open("a")
-job = subprocess.Popen(["bash", sys.argv[1]], stdout=out, stderr=err, start_new_session=True)
-with (here / "jobs").open("a") as file: print(job.pid, file=file)
-print("Submitted batch job", job.pid)
-"""
-SQUEUE = """#!{python}
-import os, sys
-for job in sys.argv[-1].strip("'").split(","):
-    try: os.kill(int(job), 0)
-    except OSError: continue
-    print(job, "R")
-"""
-SCANCEL = """#!{python}
-import os, sys
-for job in sys.argv[1:]:
-    try: os.killpg(int(job), 9)
-    except OSError: pass
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Commands by Slurm's names that run jobs on this machine."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    for name, text in {"sbatch": SBATCH, "squeue": SQUEUE, "scancel": SCANCEL}.items():
-        (folder / name).write_text(text.format(python=sys.executable))
-        (folder / name).chmod(stat.S_IRWXU)
-    (folder / "sacct").write_text("#!/bin/sh\nexit 1\n")
-    (folder / "sacct").chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    return folder
-
-
-def test_the_submit_script_is_as_configured(tmp_path, slurm):
-    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
-    from mlpot.labelling.cluster import slurm_provider
-
-    provider = slurm_provider(SlurmEngine(**SLURM))
-    provider.script_dir = str(tmp_path)
-    (slurm / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 1\n")
-    provider.submit("start-workers", 1, "job")
-    (script,) = tmp_path.glob("job.*")
-    text = script.read_text()
-    for expected in (
-        "#SBATCH --nodes=2", "#SBATCH --time=150", "#SBATCH --partition=normal", "#SBATCH --account=phys",
-        "#SBATCH --mail-type=FAIL", "#SBATCH --exclusive", "#SBATCH --mem=64g", "#SBATCH --cpus-per-task=16",
-        "export OMP_NUM_THREADS=2", "module load qe", "start-workers", "srun --ntasks 2",
-    ):  # fmt: skip
-        assert expected in text, expected
-    assert provider.max_blocks == 2
-    single = slurm_provider(SlurmEngine(**{**SLURM, "nodes_per_job": 1}))
-    single.script_dir = str(tmp_path / "single")
-    os.mkdir(single.script_dir)
-    single.submit("start-workers", 1, "job")
-    (script,) = (tmp_path / "single").glob("job.*")
-    assert "srun" not in script.read_text() and single.max_blocks == 4
 
 
 def test_slurm_jobs_whose_workers_are_killed(world, slurm):
@@ -222,14 +146,6 @@ def _lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_slurm_that_is_not_there(world, monkeypatch, tmp_path):
-    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    recipe = world.recipe(**{"kind": "slurm", "workers_per_node": 2, "walltime": "00:10:00"})
-    with pytest.raises(EngineError, match="there is no sbatch here"):
-        label(recipe, make_frames(1), world.run)
-
-
 @pytest.mark.slow
 def test_jobs_that_end_at_once_stop_the_run(world, slurm, monkeypatch):
     pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
@@ -242,7 +158,7 @@ def test_jobs_that_end_at_once_stop_the_run(world, slurm, monkeypatch):
         "walltime": "00:10:00",
         "setup": ["echo no such module >&2; exit 1"],
     }
-    with pytest.raises(EngineError, match="jobs in a row ended before any frame did"):
+    with pytest.raises(EngineError, match="jobs in a row ended before any work was done"):
         label(world.recipe(**engine), make_frames(1), world.run)
 
 
@@ -260,9 +176,3 @@ def test_mistakes_in_the_engine_section(world, engine, message):
     data = {"method": world.method(), "engine": engine}
     with pytest.raises(RecipeError, match=message):
         parse_recipe(LabelRecipe, data, "recipe")
-
-
-def test_nodes_that_jobs_cannot_share(world, slurm):
-    pytest.importorskip("parsl", reason="the cluster engine needs Parsl")
-    with pytest.raises(EngineError, match=r"nodes: 4 is no multiple of engine.nodes_per_job, 3"):
-        label(world.recipe(**{**SLURM, "nodes_per_job": 3}), make_frames(1), world.run)

@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from mlpot.cli.main import app
 from mlpot.data.files import read_frames, read_provenance, write_frames
 from mlpot.data.frame import LabelKeys
+from mlpot.engine.workers import EngineError
 from mlpot.errors import DataError, RecipeError
 from mlpot.labelling.run import label
-from mlpot.labelling.workers import EngineError
+from mlpot.labelling.store import Store
 
 
 def numbers(frames):
@@ -170,6 +171,23 @@ def test_a_method_that_is_another_in_the_worker_stops_the_run(world, monkeypatch
     with pytest.raises(EngineError, match="not the same on this machine"):
         label(recipe, make_frames(2), world.run)
     assert not world.calls()
+
+
+def test_an_error_beside_the_method_is_listed_and_the_others_go_on(world, inline, monkeypatch):
+    new_attempt, begun = Store.new_attempt, []
+
+    def fail_once(store, key):
+        begun.append(key)
+        if len(begun) == 1:
+            raise PermissionError(13, "Permission denied")
+        return new_attempt(store, key)
+
+    monkeypatch.setattr(Store, "new_attempt", fail_once)
+    result = label(world.recipe(), make_frames(2), world.run)
+    assert numbers(result.frames) == [1]
+    (entry,) = result.unlabelled
+    assert entry.kind == "failed" and "Permission denied" in entry.reason
+    assert label(world.recipe(), make_frames(2), world.run).reused == 1
 
 
 def test_workers_that_cannot_start_stop_the_run(world, monkeypatch):

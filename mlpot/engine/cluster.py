@@ -1,14 +1,15 @@
 """Workers in Slurm jobs, by way of Parsl.
 
-Parsl's HighThroughputExecutor runs inside ``mlpot label``: no server and no data base are kept up.
-It submits the jobs, hands attempts to its workers there, notices lost nodes by their heartbeats, and
+Parsl's HighThroughputExecutor runs inside the command: no server and no data base are kept up.
+It submits the jobs, hands tasks to its workers there, notices lost nodes by their heartbeats, and
 submits further jobs while there is work. Its workers on a node share a queue, which one of them that
 is killed while it waits can leave locked for all. So they do not compute themselves: each hands its
-attempts to a process of :mod:`mlpot.labelling.pool`, and what runs out of memory or crashes is that.
+tasks to a process of :mod:`mlpot.engine.pool`, and what runs out of memory or crashes is that.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -18,10 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlpot.labelling.engine import EngineSection, SlurmEngine
-from mlpot.labelling.pool import LocalWorkers
-from mlpot.labelling.store import Structure
-from mlpot.labelling.workers import EngineError, Outcome, WorkerLost, Workers
+from mlpot.engine.pool import LocalWorkers
+from mlpot.engine.settings import EngineSection, SlurmEngine
+from mlpot.engine.workers import EngineError, Outcome, TaskError, WorkerLost, Workers
 
 try:
     import parsl
@@ -38,7 +38,7 @@ except ImportError as error:
         f"engine.kind: slurm needs Parsl ({error}); install it: pip install 'mlpot[labelling]'"
     ) from None
 
-#: Jobs that may end one after the other before any frame does, before the run is given up.
+#: Jobs that may end one after the other before any task does, before the run is given up.
 _FRUITLESS_JOBS = 3
 
 _PARSL = "parsl.executors.high_throughput"
@@ -51,22 +51,22 @@ _HUB = (
 
 
 @cache
-def _child(run: str) -> LocalWorkers:
-    return LocalWorkers(Path(run), 1, {})
+def _child(folder: str, directory: str) -> LocalWorkers:
+    return LocalWorkers(Path(folder), 1, {}, directory)
 
 
-def attempt_in_child(run: str, method: str, structure: Structure) -> Outcome:
-    """Carry out an attempt in a process of its own; called in Parsl's worker processes."""
-    return _child(run).submit(method, structure).result()
+def carry_out_in_child(folder: str, directory: str, function: str, arguments: str) -> Outcome:
+    """Carry out a task (its arguments are JSON) in a process of its own; called in Parsl's workers."""
+    return _child(folder, directory).submit(function, json.loads(arguments)).result()
 
 
 class ParslWorkers(Workers):
-    """Workers in jobs of a batch system; Parsl's logs and job scripts go to ``RUN/parsl``.
+    """Workers in jobs of a batch system; Parsl's logs and job scripts go to ``FOLDER/parsl``.
 
     Parameters
     ----------
-    run
-        Run directory, on a file system that the nodes share.
+    folder
+        Of the run, as the working directory on a file system that the nodes share.
     provider
         What submits jobs.
     workers_per_node
@@ -79,13 +79,13 @@ class ParslWorkers(Workers):
 
     def __init__(
         self,
-        run: Path,
+        folder: Path,
         provider: ExecutionProvider,
         workers_per_node: int,
         node_timeout: int,
         address: str | None,
     ) -> None:
-        self._run = run.resolve()
+        self._folder = folder.resolve()
         self._provider = provider
         self._ended = self._ended_before = self._jobs_before = 0
         python = shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")
@@ -100,32 +100,40 @@ class ParslWorkers(Workers):
             block_error_handler=self._give_up_when_fruitless,
         )  # fmt: skip
         config = parsl.Config(
-            executors=[self._executor], run_dir=str(self._run / "parsl"), retries=0, initialize_logging=False
+            executors=[self._executor],
+            run_dir=str(self._folder / "parsl"),
+            retries=0,
+            initialize_logging=False,
         )
         # A kernel of our own: parsl.load would set one for the whole program.
         self._kernel = parsl.DataFlowKernel(config)
         self._pool = ParslPoolExecutor(dfk=self._kernel)
 
-    def submit(self, method: str, structure: Structure) -> Future[Outcome]:
-        """Queue an attempt; see :meth:`Workers.submit`."""
+    def submit(self, function: str, arguments: dict[str, Any]) -> Future[Outcome]:
+        """Queue a task; see :meth:`Workers.submit`."""
         future: Future[Outcome] = Future()
-        task = self._pool.submit(attempt_in_child, str(self._run), method, structure)
+        task = self._pool.submit(
+            carry_out_in_child, str(self._folder), os.getcwd(), function, json.dumps(arguments)
+        )
         task.add_done_callback(lambda done: self._pass_on(done, future))
         return future
 
     def close(self) -> None:
-        """End all jobs and attempts at once."""
+        """End all jobs and tasks at once."""
         active = [name for name, job in self._provider.resources.items() if not job["status"].terminal]
         if active:
             self._provider.cancel(active)
         self._kernel.cleanup()
 
     def _pass_on(self, done: Future[Any], future: Future[Outcome]) -> None:
-        """Pass on how an attempt ended, in the terms of :meth:`Workers.submit`."""
+        """Pass on how a task ended, in the terms of :meth:`Workers.submit`."""
         error = done.exception()
         if error is None:
             self._ended += 1
             future.set_result(done.result())
+        elif isinstance(error, TaskError):
+            self._ended += 1
+            future.set_exception(error)
         elif isinstance(error, errors.WorkerLost | errors.ManagerLost):
             future.set_exception(WorkerLost(f"its worker or node was lost ({error})"))
         elif isinstance(error, BadStateException):
@@ -134,7 +142,7 @@ class ParslWorkers(Workers):
             future.set_exception(error)
 
     def _give_up_when_fruitless(self, executor: Any, status: dict[str, JobStatus]) -> None:
-        """Stop the run when job after job ends before any frame does, as with a wrong setup."""
+        """Stop the run when job after job ends before any task does, as with a wrong setup."""
         over = [
             job for job in status.values() if job.state in TERMINAL_STATES and job.state != JobState.SCALED_IN
         ]
@@ -146,7 +154,7 @@ class ParslWorkers(Workers):
         said = "; ".join(filter(None, (over[-1].message, over[-1].stderr_summary)))
         executor.set_bad_state_and_fail_all(
             EngineError(
-                f"{limit} jobs in a row ended before any frame did, so no further ones are submitted; "
+                f"{limit} jobs in a row ended before any work was done, so no further ones are submitted; "
                 f"their scripts and outputs are in {executor.run_dir}; the last one says: {said or 'nothing'}"
             )
         )
@@ -184,8 +192,8 @@ def _exports(section: EngineSection) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
-def start_slurm(section: SlurmEngine, run: Path) -> ParslWorkers:
-    """Return workers in Slurm jobs.
+def start_slurm(section: SlurmEngine, folder: Path) -> ParslWorkers:
+    """Return workers in Slurm jobs; see :class:`ParslWorkers`.
 
     Raises
     ------
@@ -194,9 +202,9 @@ def start_slurm(section: SlurmEngine, run: Path) -> ParslWorkers:
     """
     if shutil.which("sbatch") is None:
         raise EngineError(
-            "engine.kind: slurm: there is no sbatch here; start mlpot label on a login node of the cluster, "
+            "engine.kind: slurm: there is no sbatch here; start the command on a login node of the cluster, "
             "or use engine.kind: local."
         )
     return ParslWorkers(
-        run, slurm_provider(section), section.workers_per_node, section.node_timeout, section.address
+        folder, slurm_provider(section), section.workers_per_node, section.node_timeout, section.address
     )

@@ -1,4 +1,4 @@
-"""The ``engine`` section of a label recipe: what runs the attempts, and where."""
+"""The ``engine`` section of a recipe: what carries out the tasks of a command, and where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class EngineSection(Recipe):
     """What all engines have.
 
-    ``threads``: OpenMP and BLAS threads of each worker. ``retries``: how often a frame is tried
+    ``threads``: OpenMP and BLAS threads of each worker. ``retries``: how often a task is tried
     again, in the same run, after its worker or node was lost.
     """
 
@@ -48,8 +48,8 @@ class SlurmEngine(EngineSection):
 
     ``nodes``: in use at the same time. ``nodes_per_job``: each job asks for so many of them; jobs
     of one node start sooner, and with a lost node no other is lost. ``workers_per_node``:
-    attempts that run side by side on a node. ``walltime``: of a job, HH:MM:SS; another
-    follows while there are frames left. ``partition``, ``account``, ``qos``, ``constraint``: as
+    tasks that run side by side on a node. ``walltime``: of a job, HH:MM:SS; another
+    follows while there are tasks left. ``partition``, ``account``, ``qos``, ``constraint``: as
     sbatch takes them. ``memory_per_node``: GB. ``cores_per_node``: processors asked for.
     ``exclusive``: whole nodes. ``options``: further lines for sbatch, without ``#SBATCH``.
     ``setup``: shell lines before the workers start (modules, environments). ``launcher``:
