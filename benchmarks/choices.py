@@ -58,7 +58,7 @@ def report(
     path.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def adam_for_all(model: torch.nn.Module, rate: float, matrix_rate: float) -> MuonAdam:
+def adam_for_all(model: torch.nn.Module, rate: float, *_: object) -> MuonAdam:
     """Return the optimiser with every weight in Adam's hands."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return MuonAdam([{"params": parameters, "lr": rate, "matrix": False}])

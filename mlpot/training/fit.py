@@ -37,7 +37,9 @@ from mlpot.training.checkpoint import SafeCheckpointIO
 from mlpot.training.hardware import Hardware
 from mlpot.training.loaders import EpochShuffle, batches
 from mlpot.training.module import FitModule
+from mlpot.training.optimizer import rate_factors
 from mlpot.training.settings import FitSettings
+from mlpot.training.weights import merge
 
 
 class Interrupted(MLPotError):
@@ -49,9 +51,14 @@ class Interrupted(MLPotError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a fit ended: epochs done, seconds it took, validation errors of the model kept."""
+    """How a fit ended.
+
+    Epochs done and gradient steps taken, those before a resume included; seconds this call took;
+    validation errors of the model kept.
+    """
 
     epochs: int
+    steps: int
     seconds: float
     validation: dict[str, float]
 
@@ -168,6 +175,8 @@ def _fingerprint(
     """Return a hash of everything a fit depends on, to refuse resuming another one."""
     digest = hashlib.sha256(settings.model_dump_json().encode())
     digest.update(json.dumps(potential.config.asdict(), sort_keys=True).encode())
+    trained = [name for name, parameter in potential.named_parameters() if parameter.requires_grad]
+    digest.update(json.dumps(trained).encode())
     for name, tensor in sorted(potential.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     for frames in (train, validation):
@@ -195,8 +204,9 @@ def fit(
     Parameters
     ----------
     potential
-        As :func:`~mlpot.training.initialise.new_potential` or a transfer made it. A resumed run
-        is given the same starting point again.
+        As :func:`~mlpot.training.initialise.new_potential` or a transfer made it, adapters
+        included; they are merged at the end. A resumed run is given the same starting point
+        again, to which ``settings.pull`` refers.
     train, validation
         Frames; without validation frames the last averaged model is kept.
     settings
@@ -219,7 +229,8 @@ def fit(
         On Ctrl-C.
     RecipeError
         If ``run`` holds a run and ``resume`` is false, or holds another run than this one; if
-        the hardware cannot be used, see :meth:`Hardware.check`.
+        the hardware cannot be used, see :meth:`Hardware.check`; if ``settings.rate_factors`` do
+        not fit the weights, see :func:`~mlpot.training.optimizer.rate_factors`.
     DataError
         If there is nothing to train on, or no label to judge by.
     Diverged
@@ -231,6 +242,7 @@ def fit(
     last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
     if not train:
         raise DataError("there are no training frames; check the data and the split.")
+    rate_factors(potential, settings.rate_factors)
     check_run(run, resume)
     run.mkdir(parents=True, exist_ok=True)
     potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
@@ -298,6 +310,7 @@ def fit(
         rows = kept["callbacks"][record.state_key]["rows"]
         scores = {k: v for k, v in rows[-1].items() if k not in ("rate", "train_loss")}
     potential.eval().cpu()
+    merge(potential)
     if hardware.leads():
         save_model(potential, run / "model.safetensors")
-    return FitResult(trainer.current_epoch, time.monotonic() - started, scores)
+    return FitResult(trainer.current_epoch, trainer.global_step, time.monotonic() - started, scores)

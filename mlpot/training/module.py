@@ -41,6 +41,9 @@ class FitModule(lightning.LightningModule):
     def __init__(self, potential: LocalEnergyModel, settings: FitSettings, steps: int) -> None:
         super().__init__()
         self.potential, self.settings, self.steps = potential, settings, steps
+        # Taken now: a resumed fit makes its optimiser after the weights of a checkpoint are back.
+        start = {name: parameter.detach().clone() for name, parameter in potential.named_parameters()}
+        self.start = start if settings.pull else None
         self._sums: dict[str, list[float]] = {}
 
     def training_step(self, batch: Data, index: int) -> Tensor:
@@ -121,8 +124,11 @@ class FitModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule, stepped with every batch."""
-        optimizer = build_optimizer(self.potential, self.settings.rate, self.settings.matrix_rate)
+        own = self.settings
+        optimizer = build_optimizer(
+            self.potential, own.rate, own.matrix_rate, own.rate_factors, own.pull, self.start
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate(step, self.steps, self.settings.warmup, self.settings.floor)
+            optimizer, lambda step: learning_rate(step, self.steps, own.warmup, own.floor)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

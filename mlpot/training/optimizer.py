@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from mlpot.errors import RecipeError
+from mlpot.training.weights import matching, weight_name, weights
 
 #: Quintic Newton–Schulz iteration of Jordan et al. (Muon, 2024), kellerjordan.github.io/posts/muon.
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -33,9 +36,13 @@ class MuonAdam(Optimizer):
     Parameters
     ----------
     groups
-        Dictionaries with ``params``, ``lr`` and ``matrix``.
+        Dictionaries with ``params``, ``lr``, ``matrix`` and, if it is not 1, a ``factor`` on ``lr``.
     momentum, betas, eps
         Of Muon (with Nesterov's look-ahead) and of Adam.
+    pull, start
+        After its step a parameter goes the fraction ``lr * factor * pull`` of the way back to its
+        tensor in ``start``, which is needed if ``pull`` is not zero. No part of the state: who
+        resumes gives the same start again.
     """
 
     def __init__(
@@ -44,8 +51,11 @@ class MuonAdam(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
+        pull: float = 0.0,
+        start: Mapping[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(groups, {"momentum": momentum, "betas": betas, "eps": eps})
+        super().__init__(groups, {"factor": 1.0, "momentum": momentum, "betas": betas, "eps": eps})
+        self.pull, self.start = pull, dict(start or {})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -55,24 +65,30 @@ class MuonAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            rule, rate = self._muon if group["matrix"] else self._adam, group["lr"] * group["factor"]
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    rule = self._muon if group["matrix"] else self._adam
-                    rule(parameter, parameter.grad, self.state[parameter], group)
+                    rule(parameter, parameter.grad, self.state[parameter], group, rate)
+                    if self.pull:
+                        parameter.lerp_(self.start[parameter], rate * self.pull)
         return loss
 
     @staticmethod
-    def _muon(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _muon(
+        parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float
+    ) -> None:
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = group["momentum"]
         state["momentum"].lerp_(gradient, 1.0 - momentum)
         rows, columns = parameter.shape[-2:]
         update = orthogonalise(gradient.lerp(state["momentum"], momentum))
-        parameter.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+        parameter.add_(update, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
     @staticmethod
-    def _adam(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _adam(
+        parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float
+    ) -> None:
         if not state:
             state["step"] = 0
             state["mean"] = torch.zeros_like(parameter)
@@ -82,25 +98,79 @@ class MuonAdam(Optimizer):
         state["mean"].lerp_(gradient, 1.0 - beta1)
         state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         spread = (state["square"] / (1.0 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(state["mean"], spread, value=-group["lr"] / (1.0 - beta1 ** state["step"]))
+        parameter.addcdiv_(state["mean"], spread, value=-rate / (1.0 - beta1 ** state["step"]))
 
 
-def build_optimizer(model: nn.Module, rate: float, matrix_rate: float) -> MuonAdam:
+def rate_factors(model: nn.Module, patterns: Mapping[str, float]) -> dict[str, float]:
+    """Return the factor of every weight that a shell pattern on its name matches.
+
+    Raises
+    ------
+    RecipeError
+        If a pattern matches no weight or only frozen ones, or if two give one weight different
+        factors.
+    """
+    parts = weights(model)
+    chosen: dict[str, tuple[float, str]] = {}
+    for pattern, factor in patterns.items():
+        matched = matching(parts, pattern, "rate_factors")
+        if not any(parameter.requires_grad for name in matched for parameter in parts[name]):
+            raise RecipeError(
+                f"rate_factors: all that '{pattern}' matches is frozen and has no rate; leave it out."
+            )
+        for name in matched:
+            other, by = chosen.setdefault(name, (factor, pattern))
+            if other != factor:
+                raise RecipeError(
+                    f"rate_factors: '{by}' gives {name} the factor {other:g}, '{pattern}' gives {factor:g}; "
+                    "let only one of them match it."
+                )
+    return {name: factor for name, (factor, _) in chosen.items()}
+
+
+def build_optimizer(
+    model: nn.Module,
+    rate: float,
+    matrix_rate: float,
+    factors: Mapping[str, float] | None = None,
+    pull: float = 0.0,
+    start: Mapping[str, Tensor] | None = None,
+) -> MuonAdam:
     """Return the optimiser of a model's trainable parameters.
 
     A module names its channel matrices in ``matrices``; every other parameter goes to Adam, and
-    so do matrices with a single row or column, which have no directions to balance.
+    so do matrices with a single row or column, which have no directions to balance, and the
+    factors of adapters.
+
+    Parameters
+    ----------
+    model
+        What is trained.
+    rate, matrix_rate
+        Of Adam and of Muon.
+    factors
+        On both, by shell patterns; see :func:`rate_factors` for the errors.
+    pull
+        See :class:`~mlpot.training.settings.FitSettings`.
+    start
+        By the names of parameters, where they are pulled to; by default where they are now.
     """
-    matrices: list[nn.Parameter] = []
-    tables: list[nn.Parameter] = []
-    for module in model.modules():
+    by_weight = rate_factors(model, factors or {})
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    starts: dict[Tensor, Tensor] = {}
+    for prefix, module in model.named_modules():
         names = getattr(module, "matrices", ())
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                is_matrix = name in names and min(parameter.shape[-2:]) > 1
-                (matrices if is_matrix else tables).append(parameter)
-    groups = [
-        {"params": matrices, "lr": matrix_rate, "matrix": True},
-        {"params": tables, "lr": rate, "matrix": False},
+        for own, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            name = f"{prefix}.{own}" if prefix else own
+            is_matrix = own in names and min(parameter.shape[-2:]) > 1
+            groups.setdefault((is_matrix, by_weight.get(weight_name(name), 1.0)), []).append(parameter)
+            if pull:
+                here = parameter if start is None else start[name].to(parameter)
+                starts[parameter] = here.detach().clone()
+    described = [
+        {"params": groups[kind], "lr": matrix_rate if kind[0] else rate, "matrix": kind[0], "factor": kind[1]}
+        for kind in sorted(groups, key=lambda kind: (not kind[0], kind[1]))
     ]
-    return MuonAdam([group for group in groups if group["params"]])
+    return MuonAdam(described, pull=pull, start=starts)

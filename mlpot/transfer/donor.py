@@ -16,7 +16,7 @@ from mlpot.model.potential import Potential
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """What became of one tensor: ``copied``, ``donated``, ``re-estimated`` or ``frozen``."""
+    """What became of one tensor: ``copied``, ``donated``, ``re-estimated``, ``adapted`` or ``frozen``."""
 
     tensor: str
     shape: tuple[int, ...]
@@ -46,11 +46,20 @@ class TransferReport:
 
 
 def complete_donors(
-    donor: Potential, targets: Sequence[str], donors: Mapping[str, str] | None
+    known: Sequence[str], targets: Sequence[str], donors: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return which element of the donor serves each target.
 
     An element the donor knows serves itself; a donor of one element serves all others.
+
+    Parameters
+    ----------
+    known
+        Chemical symbols that the donor knows.
+    targets
+        Those of the new potential.
+    donors
+        What was said.
 
     Raises
     ------
@@ -58,7 +67,6 @@ def complete_donors(
         If a target is no element, or its donor is not said or not known to the donor model.
     """
     chosen = dict(donors or {})
-    known = donor.symbols
     for name in [*targets, *chosen]:
         if name not in atomic_numbers or name == "X":
             raise ElementError(f"'{name}' is no chemical element; give symbols such as Ge.")
@@ -98,7 +106,7 @@ def donate(
     ModelFileError
         If a tensor of one model has no counterpart in the other.
     """
-    mapping = complete_donors(donor, targets, donors)
+    mapping = complete_donors(donor.symbols, targets, donors)
     model = Potential(targets, donor.config, donor.repulsion is not None)
     model.to(donor.dtype)
     rows = [donor.symbols.index(mapping[target]) for target in targets]

@@ -50,7 +50,7 @@ def test_table_has_a_row_per_epoch_and_a_column_per_error(learned):
     table = rows(run)
     assert set(table[0]) == {"epoch", "rate", "train_loss", "loss", *VALIDATION_COLUMNS}
     assert [row["epoch"] for row in table] == list(range(1, 16))
-    assert result.epochs == 15
+    assert (result.epochs, result.steps) == (15, 150)
     assert table[-1]["rate"] < 1e-4 < max(row["rate"] for row in table) <= 5e-3
     assert len((run / "log.txt").read_text().splitlines()) == 15
 
@@ -179,7 +179,7 @@ def test_no_epochs_leave_the_weights_alone_and_write_the_model(si_frames, tiny, 
     potential = new_potential(si_frames[:2], ["Si"], tiny)
     before = {name: tensor.clone() for name, tensor in potential.state_dict().items()}
     result = fit(potential, si_frames[:2], si_frames[2:4], FitSettings(epochs=0), tmp_path / "run")
-    assert (result.epochs, result.validation) == (0, {})
+    assert (result.epochs, result.steps, result.validation) == (0, 0, {})
     written = load_model(tmp_path / "run" / "model.safetensors").state_dict()
     for name, tensor in before.items():
         assert torch.equal(potential.state_dict()[name], tensor)

@@ -160,9 +160,9 @@ def test_other_shapes_of_network_are_kept():
 
 def test_every_known_element_serves_itself_and_the_only_one_serves_all(make_donor):
     one, two = make_donor(), make_donor(("Si", "C"))
-    assert complete_donors(one, ["Ge", "Sn"], None) == {"Ge": "Si", "Sn": "Si"}
-    assert complete_donors(two, ["C", "Si"], None) == {"C": "C", "Si": "Si"}
-    assert complete_donors(two, ["Si"], {"Si": "C"}) == {"Si": "C"}
+    assert complete_donors(one.symbols, ["Ge", "Sn"], None) == {"Ge": "Si", "Sn": "Si"}
+    assert complete_donors(two.symbols, ["C", "Si"], None) == {"C": "C", "Si": "Si"}
+    assert complete_donors(two.symbols, ["Si"], {"Si": "C"}) == {"Si": "C"}
 
 
 @pytest.mark.parametrize(
