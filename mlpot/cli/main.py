@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mlpot import __version__
 from mlpot.cli import (
+    calibrate,
     check,
     converge,
     convert,
@@ -87,6 +88,7 @@ app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("md", epilog=md.EXAMPLE)(md.md)
 app.command("stability", epilog=stability.EXAMPLE, cls=SeveralTemperatures)(stability.stability)
 app.command("info", epilog=info.EXAMPLE)(info.info)

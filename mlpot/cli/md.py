@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlpot.cli.options import Friction, Json, Model, Structure, Supercell, Timestep
+from mlpot.cli.options import (
+    Committee,
+    Friction,
+    Json,
+    LargestDeviation,
+    Model,
+    Structure,
+    Supercell,
+    Timestep,
+    Uncertainty,
+)
 from mlpot.cli.output import emit, line, progress_bar, working
 
 EXAMPLE = "Example:  mlpot md si --structure data/sw/si.xyz --temperature 300 --time 5 --out runs/si_300K.xyz"
@@ -39,22 +49,30 @@ def md(
     seed: Annotated[int, typer.Option(metavar="N", help="Of velocities and noise.", min=0)] = 0,
     interval: Annotated[int, typer.Option(metavar="N", help="Steps between frames.")] = 10,
     supercell: Supercell = (1, 1, 1),
+    committee: Committee = None,
+    uncertainty: Uncertainty = False,
+    max_forces_std: LargestDeviation = None,
     json: Json = False,
 ) -> None:
     """Run molecular dynamics and write the trajectory as extended XYZ.
 
     A run that leaves physics (atoms too close, forces or temperature out of
-    hand, values not finite) stops, says why, and leaves the offending structure
-    in <name>.stopped.xyz.
+    hand, values not finite) or, with --max-forces-std, what the potential
+    knows, stops, says why, and leaves the offending structure in
+    <name>.stopped.xyz.
     """
     with working():
         from mlpot.data.structure import read_structure
+        from mlpot.recipe import parse_recipe
         from mlpot.simulation.calculator import MLPotCalculator
         from mlpot.simulation.dynamics import Sample
         from mlpot.simulation.run import run_md
+        from mlpot.simulation.stopping import StopCriteria
 
         atoms = read_structure(structure, supercell)
-        calculator = MLPotCalculator(model)
+        watched = uncertainty or max_forces_std is not None
+        calculator = MLPotCalculator([model, *(committee or [])], uncertainty=watched)
+        stop = parse_recipe(StopCriteria, {"max_forces_std": max_forces_std}, "stop criteria")
         with progress_bar() as update:
 
             def progress(sample: Sample, speed: float) -> None:
@@ -72,6 +90,7 @@ def md(
                 friction_per_ps=friction,
                 seed=seed,
                 interval=interval,
+                stop=stop,
                 progress=progress,
             )
 
@@ -86,4 +105,5 @@ def md(
         reason = summary["stop_reason"]
         line(console, "ended", f"{reason}; {summary['stopped_structure']}" if reason else "as planned")
 
-    emit({"command": "md", "model": model, "structure": structure, **summary}, json, show)
+    said = {"command": "md", "model": model, "committee": committee or [], "structure": structure}
+    emit(said | summary, json, show)

@@ -24,6 +24,24 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else there.")
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, or the name of a shipped model.")]
+Committee = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--committee",
+        metavar="MODEL",
+        help="Further potential, of another seed: the mean is taken; may be repeated.",
+    ),
+]
+Uncertainty = Annotated[
+    bool, typer.Option("--uncertainty", help="Also predicted standard deviations of energies and forces.")
+]
+LargestDeviation = Annotated[
+    float | None,
+    typer.Option(
+        metavar="EV/A",
+        help="Stop where the predicted standard deviation of a force exceeds this; needs an uncertainty.",
+    ),
+]
 Structure = Annotated[
     str,
     typer.Option(

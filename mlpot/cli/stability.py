@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from mlpot.cli.options import Friction, Json, Model, Structure, Supercell, Timestep
+from mlpot.cli.options import (
+    Committee,
+    Friction,
+    Json,
+    LargestDeviation,
+    Model,
+    Structure,
+    Supercell,
+    Timestep,
+)
 from mlpot.cli.output import emit, line, new_table, progress_bar, working
 
 EXAMPLE = (
@@ -36,6 +45,8 @@ def stability(
         typer.Option(metavar="PS", help="Left out of radial distributions. \\[a fifth of the time]"),
     ] = None,
     supercell: Supercell = (1, 1, 1),
+    committee: Committee = None,
+    max_forces_std: LargestDeviation = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where stability.json, final.xyz and rdf_<T>K.csv go."),
@@ -45,25 +56,28 @@ def stability(
     """Run Langevin dynamics per temperature and seed, and count who survives.
 
     A run fails on values that are not finite, atoms too close, forces or
-    temperature out of hand, and, with a reference, when its energy leaves the
-    true one; then the radial distribution is compared as well. Intervals are
-    of 95 %.
+    temperature out of hand, with --max-forces-std where the potential no longer
+    knows, and, with a reference, when its energy leaves the true one; then the
+    radial distribution is compared as well. Intervals are of 95 %.
     """
     with working():
         from mlpot.data.structure import read_structure
         from mlpot.errors import RecipeError
+        from mlpot.recipe import parse_recipe
         from mlpot.reference.classical import classical_calculator
         from mlpot.simulation.calculator import MLPotCalculator
         from mlpot.simulation.run import write_stability
         from mlpot.simulation.stability import stability as carry_out
+        from mlpot.simulation.stopping import StopCriteria
 
         if out is not None and (out / "stability.json").exists():
             raise RecipeError(f"{out}: holds a stability test already; choose another --out or remove it.")
         atoms = read_structure(structure, supercell)
         teacher = classical_calculator(reference) if reference is not None else None
+        stop = parse_recipe(StopCriteria, {"max_forces_std": max_forces_std}, "stop criteria")
         with progress_bar() as update:
             report = carry_out(
-                MLPotCalculator(model),
+                MLPotCalculator([model, *(committee or [])], uncertainty=max_forces_std is not None),
                 atoms,
                 temperatures,
                 range(seeds),
@@ -71,6 +85,7 @@ def stability(
                 timestep_fs=timestep,
                 friction_per_ps=friction,
                 equilibration_ps=equilibration,
+                stop=stop,
                 reference=teacher,
                 progress=update,
             )
@@ -78,6 +93,7 @@ def stability(
         document = {
             "command": "stability",
             "model": model,
+            "committee": committee or [],
             "structure": structure,
             "reference": reference,
             **report.to_dict(),

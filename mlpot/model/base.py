@@ -25,7 +25,7 @@ from torch_geometric.data import Data
 
 from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
-from mlpot.errors import ElementError
+from mlpot.errors import ElementError, RecipeError
 from mlpot.model.environment import Bonds, Environments, gather_environments
 
 
@@ -52,13 +52,35 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """Predicted standard deviations of an :class:`Output`, float64.
+
+    Attributes
+    ----------
+    energy : (B,)
+        eV, of whole structures.
+    forces : (N, 3)
+        eV/Å, of each component.
+    """
+
+    energy: Tensor
+    forces: Tensor
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The same for one structure, as numpy arrays: energy (eV), forces (N, 3), stress (3, 3)."""
+    """The same for one structure, as numpy arrays: energy (eV), forces (N, 3), stress (3, 3).
+
+    Where they were asked for, also the standard deviations of the energy (eV, of the whole
+    structure) and of the components of the forces (N, 3), eV/Å.
+    """
 
     energy: float
     local_energies: np.ndarray
     forces: np.ndarray
     stress: np.ndarray
+    energy_std: float | None = None
+    forces_std: np.ndarray | None = None
 
 
 class LocalEnergyModel(nn.Module, ABC):
@@ -190,19 +212,25 @@ class LocalEnergyModel(nn.Module, ABC):
             return self.differentiate(graph, create_graph=True)
         with torch.no_grad():
             bonds = self.bonds(graph)
-            local, slopes = self.local_energies_and_slopes(bonds)
-            local, slopes, vectors = local.double(), slopes.double(), bonds.vectors.double()
-            # What bond (i, j) pulls at i, it pulls back at j.
-            pulls = slopes - slopes.index_select(0, bonds.reverse)
-            forces = torch.segment_reduce(pulls, "sum", lengths=bonds.counts, axis=0)
-            cells = graph.cell.view(-1, 3, 3)
-            if len(cells) == 1:
-                return _output(local.sum()[None], local, forces, (vectors.T @ slopes)[None], cells)
-            energy = local.new_zeros(len(cells)).index_add_(0, graph.batch, local)
-            products = (vectors[:, :, None] * slopes[:, None]).flatten(1)
-            virial = torch.zeros_like(cells.flatten(1))
-            virial.index_add_(0, graph.batch.index_select(0, bonds.centre), products)
-            return _output(energy, local, forces, virial.view_as(cells), cells)
+            return assemble(graph, bonds, *self.local_energies_and_slopes(bonds))
+
+    @property
+    def has_deviation(self) -> bool:
+        """Whether the model says how far it may be off (:meth:`forward_with_deviation`)."""
+        return False
+
+    def forward_with_deviation(self, graph: Data) -> tuple[Output, Deviation]:
+        """Return what :meth:`forward` returns, and how far it may be off.
+
+        Raises
+        ------
+        RecipeError
+            If the model does not know; see :attr:`has_deviation`.
+        """
+        raise RecipeError(
+            f"this {type(self).__name__} has no uncertainty: make one with mlpot calibrate, or give several "
+            "potentials that differ in their seeds (Committee)."
+        )
 
     def differentiate(self, graph: Data, create_graph: bool = False) -> Output:
         """Return what :meth:`forward` returns, by autograd through :meth:`local_energies` alone.
@@ -226,11 +254,22 @@ class LocalEnergyModel(nn.Module, ABC):
             energy, local = energy.detach(), local.detach()
         return _output(energy, local, forces, virial, cells)
 
-    def predict(self, structures: Atoms | Frame | Sequence[Atoms | Frame]) -> list[Prediction]:
+    def predict(
+        self, structures: Atoms | Frame | Sequence[Atoms | Frame], uncertainty: bool = False
+    ) -> list[Prediction]:
         """Return energies, forces and stress of structures, one at a time.
+
+        Parameters
+        ----------
+        structures
+            One or several.
+        uncertainty
+            Also how far energies and forces may be off; see :class:`Prediction`.
 
         Raises
         ------
+        RecipeError
+            Where the uncertainty is asked of a model that has none.
         ElementError, GeometryError
             For an unknown element, or for atoms on top of each other.
         """
@@ -240,16 +279,35 @@ class LocalEnergyModel(nn.Module, ABC):
         for index, structure in enumerate(several):
             if isinstance(structure, Atoms):
                 structure = Frame.from_atoms(structure, source=f"structure {index}")
-            output = self(batch_graphs([frame_graph(structure, self.cutoff)]).to(device))
+            graph = batch_graphs([frame_graph(structure, self.cutoff)]).to(device)
+            output, deviation = self.forward_with_deviation(graph) if uncertainty else (self(graph), None)
             predictions.append(
                 Prediction(
                     energy=float(output.energy[0]),
                     local_energies=output.local_energies.cpu().numpy(),
                     forces=output.forces.cpu().numpy(),
                     stress=output.stress[0].cpu().numpy(),
+                    energy_std=float(deviation.energy[0]) if deviation else None,
+                    forces_std=deviation.forces.cpu().numpy() if deviation else None,
                 )
             )
         return predictions
+
+
+def assemble(graph: Data, bonds: Bonds, local: Tensor, slopes: Tensor) -> Output:
+    """Return the output that local energies (N,), eV, and slopes by bond vectors (E, 3), eV/Å, make."""
+    local, slopes, vectors = local.double(), slopes.double(), bonds.vectors.double()
+    # What bond (i, j) pulls at i, it pulls back at j.
+    pulls = slopes - slopes.index_select(0, bonds.reverse)
+    forces = torch.segment_reduce(pulls, "sum", lengths=bonds.counts, axis=0)
+    cells = graph.cell.view(-1, 3, 3)
+    if len(cells) == 1:
+        return _output(local.sum()[None], local, forces, (vectors.T @ slopes)[None], cells)
+    energy = local.new_zeros(len(cells)).index_add_(0, graph.batch, local)
+    products = (vectors[:, :, None] * slopes[:, None]).flatten(1)
+    virial = torch.zeros_like(cells.flatten(1))
+    virial.index_add_(0, graph.batch.index_select(0, bonds.centre), products)
+    return _output(energy, local, forces, virial.view_as(cells), cells)
 
 
 def _output(energy: Tensor, local: Tensor, forces: Tensor, virial: Tensor, cells: Tensor) -> Output:

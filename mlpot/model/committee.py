@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from ase import Atoms
+import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
-from mlpot.data.frame import Frame
-from mlpot.model.base import LocalEnergyModel, SumModel
+from mlpot.model.base import Deviation, LocalEnergyModel, Output, SumModel
 from mlpot.model.environment import Bonds, Environments
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Standard deviations over the members: energy (eV/atom) and forces (N, 3), eV/Å."""
-
-    energy: float
-    forces: np.ndarray
 
 
 class Committee(SumModel):
     """The mean of potentials trained alike but for their seeds.
 
     What is random in the errors of the members partly cancels in the mean (Lakshminarayanan
-    et al., NeurIPS 2017), at the cost of all members.
+    et al., NeurIPS 2017), at the cost of all members. How far they are apart says how far the
+    mean may be off (``predict(..., uncertainty=True)``), at no further cost.
 
     Parameters
     ----------
@@ -55,13 +46,18 @@ class Committee(SumModel):
         energies, slopes = super().local_energies_and_slopes(bonds)
         return energies / len(self.terms), slopes / len(self.terms)
 
-    def spread(self, structures: Atoms | Frame | Sequence[Atoms | Frame]) -> list[Spread]:
-        """Return how far the members are apart on each structure (sample standard deviation)."""
-        several = [structures] if isinstance(structures, Atoms | Frame) else list(structures)
-        spreads = []
-        for structure in several:
-            single = [term.predict(structure)[0] for term in self._terms()]
-            energies = [prediction.energy / len(structure) for prediction in single]
-            forces = np.stack([prediction.forces for prediction in single])
-            spreads.append(Spread(float(np.std(energies, ddof=1)), forces.std(axis=0, ddof=1)))
-        return spreads
+    @property
+    def has_deviation(self) -> bool:
+        """Whether the model says how far it may be off; always."""
+        return True
+
+    def forward_with_deviation(self, graph: Data) -> tuple[Output, Deviation]:
+        """Return the means over the members and their sample standard deviations."""
+        outputs = [term(graph) for term in self._terms()]
+
+        def over_members(name: str) -> Tensor:
+            return torch.stack([getattr(output, name) for output in outputs])
+
+        names = ("energy", "local_energies", "forces", "stress")
+        mean = Output(**{name: over_members(name).mean(0) for name in names})
+        return mean, Deviation(over_members("energy").std(0), over_members("forces").std(0))

@@ -17,6 +17,9 @@ of the file keep one JSON header under the key ``mlpot``:
                          shape and bytes
 =======================  ====================================================================
 
+A potential with an uncertainty has one more tensor, ``head_deviations``, which makes its file one
+of format 2; without, files are written in format 1, as ever.
+
 Nothing in a model file is ever executed (no pickle).
 """
 
@@ -42,16 +45,19 @@ from torch import Tensor
 import mlpot
 from mlpot.atomic import replacing
 from mlpot.errors import ModelFileError, RecipeError
+from mlpot.model.head import head_size
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
 
 Header = dict[str, Any]
 
-#: The layout written here. A change that old code cannot read gets the next number.
-FORMAT_VERSION = 1
+#: The newest layout. A change that old code cannot read gets the next number.
+FORMAT_VERSION = 2
 
 #: From each older version to the next: (header, tensors) to (header, tensors).
-UPGRADES: dict[int, Callable[[Header, dict[str, Tensor]], tuple[Header, dict[str, Tensor]]]] = {}
+UPGRADES: dict[int, Callable[[Header, dict[str, Tensor]], tuple[Header, dict[str, Tensor]]]] = {
+    1: lambda header, tensors: (header, tensors),  # what format 2 may have more
+}
 
 #: How far the self-test may deviate, per precision of the file: absolute (eV, eV/Å, eV/Å³) and
 #: relative to the largest number of a kind (energies without their offsets); the larger counts.
@@ -62,6 +68,7 @@ SELF_TEST_TOLERANCE = {"float32": (1e-4, 1e-3), "float64": (1e-8, 1e-8)}
 _KEY = "mlpot"
 _SUFFIX = ".safetensors"
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+_DEVIATIONS = "head_deviations"
 _SCALARS = ("offsets", "energy_scales", "length_scales", "energy_unit")
 
 
@@ -82,8 +89,8 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
     Raises
     ------
     ModelFileError
-        For another suffix, tensors or predictions that are not finite, or provenance that is
-        not JSON.
+        For another suffix, adapters that are not merged, tensors or predictions that are not
+        finite, or provenance that is not JSON.
     """
     path = Path(path)
     if path.suffix != _SUFFIX:
@@ -91,6 +98,13 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in potential.state_dict().items()
     }
+    if any(".parametrizations." in name for name in tensors):
+        raise ModelFileError(
+            f"{path}: the model was not saved, it carries adapters; merge them first "
+            "(mlpot.training.weights.merge)."
+        )
+    if potential.head_deviations is not None:
+        tensors[_DEVIATIONS] = potential.head_deviations.detach().cpu().double().contiguous().clone()
     spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if spoilt:
         raise ModelFileError(
@@ -98,7 +112,7 @@ def save_model(potential: Potential, path: str | Path, self_test: Sequence[Atoms
             "diverged: lower the learning rate or go back to an earlier checkpoint."
         )
     header: Header = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 2 if _DEVIATIONS in tensors else 1,
         "architecture": {
             "network": potential.config.asdict(),
             "repulsion": potential.repulsion is not None,
@@ -174,7 +188,10 @@ def load_model(
         raise ModelFileError(
             f"{path}: the header describes no potential that mlpot {mlpot.__version__} knows ({error})."
         ) from None
+    deviations = tensors.pop(_DEVIATIONS, None)
     _fill(potential, tensors, path)
+    if deviations is not None:
+        potential.head_deviations = _checked(deviations, potential, path)
     _check_self_test(potential, self_test, header, path)
     return potential.to(device=device, dtype=dtype)
 
@@ -310,6 +327,16 @@ def _fill(potential: Potential, tensors: dict[str, Tensor], path: Path) -> None:
         found = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
         raise ModelFileError(f"{path}: the tensors do not fit the architecture of the header ({found}).")
     potential.load_state_dict(tensors)
+
+
+def _checked(deviations: Tensor, potential: Potential, path: Path) -> Tensor:
+    width = head_size(potential.config) + len(potential.elements)
+    if deviations.ndim != 2 or deviations.shape[1] != width or deviations.dtype != torch.float64:
+        raise ModelFileError(
+            f"{path}: {_DEVIATIONS} has shape {tuple(deviations.shape)}, the head has {width} numbers; make "
+            "the uncertainty again with mlpot calibrate."
+        )
+    return deviations
 
 
 # --- the self-test --------------------------------------------------------------------------

@@ -75,16 +75,20 @@ class PackedWeights:
 
 @torch.no_grad()
 def energies_and_slopes(
-    network: DensityNetwork, packed: PackedWeights, bonds: Bonds, seeds: Tensor, chunk: int | None = None
+    network: DensityNetwork,
+    layers: list[LayerWeights],
+    bonds: Bonds,
+    seeds: Tensor,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Return local energies and the slopes of their weighted sum by the bond vectors.
 
     Parameters
     ----------
     network
-        Its current parameters are used.
-    packed
-        Where their packed form is kept from call to call.
+        Its shape and basis functions.
+    layers
+        Its packed weights (:class:`PackedWeights`), or others of the same shape.
     bonds
         In the network's units and precision.
     seeds : (N,)
@@ -104,7 +108,7 @@ def energies_and_slopes(
     if chunk is None and seeds.device.type == "cpu":
         chunk = WHOLE if len(seeds) <= WHOLE else CHUNK
     chunk = chunk or DEVICE_CHUNK
-    return _Evaluation(network, packed.get(network), bonds, seeds, chunk, _threads.scratch).run()
+    return _Evaluation(network, layers, bonds, seeds, chunk, _threads.scratch).run()
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -228,14 +228,24 @@ def pack(weights: LayerWeights, config: NetworkConfig, elements: int, lanes: int
     table = torch.cat([_padded(inner, hp, 3, cp), _padded(direct, cp, 3, cp)]).view(hp + cp, 3 * cp)
     both("scalars", table.T)
     both("outer", _padded(weights.scalars_outer.T, hp, cp))
-    inner, direct = weights.readout.split([h, 1])
-    both("readout", torch.cat([_padded(inner, hp, cp), _padded(direct, lanes, cp)]).T)
-    packed["readout_outer"] = _padded(weights.readout_outer, hp)
+    packed |= pack_readout(weights, config, lanes)
     if weights.update is not None and config.l_features:
         rows = [degree**2 - 1 for degree in range(1, config.l_features + 1)]
         table = weights.update[rows].view(len(rows), c, 3, c)
         both("update", _padded(table, len(rows), cp, 3, cp).view(len(rows), cp, 3 * cp).mT)
     return packed
+
+
+def pack_readout(weights: LayerWeights, config: NetworkConfig, lanes: int) -> dict[str, Tensor]:
+    """Return what of :func:`pack` holds the readout."""
+    cp, hp = (-(-width // lanes) * lanes for width in (config.channels, config.hidden))
+    inner, direct = weights.readout.split([config.hidden, 1])
+    table = torch.cat([_padded(inner, hp, cp), _padded(direct, lanes, cp)])
+    return {
+        "readout": table.T.contiguous(),
+        "readout_back": table.contiguous(),
+        "readout_outer": _padded(weights.readout_outer, hp),
+    }
 
 
 # -- call -------------------------------------------------------------------------------------------
@@ -292,8 +302,8 @@ def _couplings(l_max: int) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """Weights for native.cpp, what they were packed from, and the tensors that hold them."""
+class Packed:
+    """Weights of a network for native.cpp, what they were packed from, and the tensors that hold them."""
 
     layers: list[LayerWeights]
     shape: _Shape
@@ -305,13 +315,13 @@ class NativeWeights:
     """The weights of a network as native.cpp reads them; packed again when they have changed."""
 
     def __init__(self) -> None:
-        self._kept: _Packed | None = None
+        self._kept: Packed | None = None
 
     def __reduce__(self) -> tuple[type[NativeWeights], tuple[()]]:
         # A copy packs its own: addresses do not survive copying.
         return NativeWeights, ()
 
-    def get(self, network: DensityNetwork, packed: PackedWeights) -> _Packed:
+    def get(self, network: DensityNetwork, packed: PackedWeights) -> Packed:
         """Return the packed weights of all layers."""
         layers, kept = packed.get(network), self._kept
         if kept is None or kept.layers is not layers:
@@ -319,32 +329,44 @@ class NativeWeights:
         return kept
 
     @staticmethod
-    def _pack(network: DensityNetwork, layers: list[LayerWeights]) -> _Packed:
+    def _pack(network: DensityNetwork, layers: list[LayerWeights]) -> Packed:
         config, scale = network.config, network.radial.scale
         lanes = load_library().mlpot_lanes(scale.element_size())
         elements = 1 if layers[0].centre is None else len(layers[0].centre)
         tensors = [pack(weights, config, elements, lanes) for weights in layers]
-        pointers = (ctypes.c_void_p * (len(MEMBERS) * len(layers)))()
-        for index, table in enumerate(tensors):
-            for member, name in enumerate(MEMBERS):
-                if name in table:
-                    pointers[index * len(MEMBERS) + member] = table[name].data_ptr()
         channels, hidden = (-(-width // lanes) * lanes for width in (config.channels, config.hidden))
         steps, gradients = _couplings(config.l_max)
         shape = _Shape(
             config.layers, config.l_max, config.l_features, channels, config.radial, hidden, elements,
             len(steps), len(gradients), network.radial.cutoff,
         )  # fmt: skip
-        return _Packed(layers, shape, pointers, tensors)
+        return Packed(layers, shape, _pointers(tensors), tensors)
+
+
+def _pointers(tensors: list[dict[str, Tensor]]) -> Any:
+    pointers = (ctypes.c_void_p * (len(MEMBERS) * len(tensors)))()
+    for index, table in enumerate(tensors):
+        for member, name in enumerate(MEMBERS):
+            if name in table:
+                pointers[index * len(MEMBERS) + member] = table[name].data_ptr()
+    return pointers
+
+
+def with_readouts(packed: Packed, layers: list[LayerWeights], config: NetworkConfig) -> Packed:
+    """Return weights with the readouts of ``layers``; everything else is shared."""
+    lanes = load_library().mlpot_lanes(layers[0].readout.element_size())
+    tensors = [
+        table | pack_readout(weights, config, lanes)
+        for table, weights in zip(packed.tensors, layers, strict=True)
+    ]
+    return Packed(layers, packed.shape, _pointers(tensors), tensors)
 
 
 @torch.no_grad()
-def native_energies_and_slopes(
-    network: DensityNetwork, packed: PackedWeights, native: NativeWeights, bonds: Bonds, seeds: Tensor
-) -> tuple[Tensor, Tensor]:
+def native_energies_and_slopes(weights: Packed, bonds: Bonds, seeds: Tensor) -> tuple[Tensor, Tensor]:
     """Return what :func:`mlpot.model.inference.energies_and_slopes` returns, to rounding.
 
-    On as many threads as PyTorch uses.
+    On as many threads as PyTorch uses; bonds and seeds (N,) as there.
 
     Raises
     ------
@@ -352,9 +374,8 @@ def native_energies_and_slopes(
         If the kernels cannot be had.
     """
     library = load_library()
-    weights = native.get(network, packed)
     vectors = bonds.vectors.contiguous()
-    steps, gradients = _couplings(network.config.l_max)
+    steps, gradients = _couplings(weights.shape.l_max)
     tensors = {
         "vectors": vectors,
         "counts": bonds.counts.contiguous(),

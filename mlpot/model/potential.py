@@ -13,17 +13,19 @@ germanium with s about 0.95). Between unlike elements lengths 1/s average:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from ase.data import atomic_numbers
 from torch import Tensor
+from torch_geometric.data import Data
 
 from mlpot.errors import ElementError
-from mlpot.model.base import LocalEnergyModel
+from mlpot.model.base import Deviation, LocalEnergyModel, Output, assemble
 from mlpot.model.environment import Bonds, Environments
+from mlpot.model.head import head_size, split_head, with_heads
 from mlpot.model.inference import PackedWeights, energies_and_slopes
 from mlpot.model.native import (
     NativeWeights,
@@ -31,6 +33,7 @@ from mlpot.model.native import (
     native_energies_and_slopes,
     supports,
     supports_bonds,
+    with_readouts,
 )
 from mlpot.model.network import DensityNetwork, NetworkConfig
 from mlpot.model.repulsion import ZBL
@@ -51,6 +54,13 @@ class Potential(LocalEnergyModel):
         Of the initial weights.
     provenance
         What is known about the making of this potential; plain data, kept in the model file.
+
+    Attributes
+    ----------
+    head_deviations : (K, P) float64, optional
+        Samples of how far the numbers of the head (:mod:`mlpot.model.head`) may be off, from
+        which the uncertainty of predictions follows (:mod:`mlpot.model.uncertainty`). They
+        belong to these weights: training further makes them void.
     """
 
     element_tables = ("offsets", "energy_scales", "length_scales")
@@ -73,6 +83,7 @@ class Potential(LocalEnergyModel):
         self._packed = PackedWeights()
         self._native: NativeWeights | None = None
         self.provenance: dict[str, Any] = dict(provenance or {})
+        self.head_deviations: Tensor | None = None
         self.offsets: Tensor
         self.energy_scales: Tensor
         self.length_scales: Tensor
@@ -148,6 +159,18 @@ class Potential(LocalEnergyModel):
 
     def local_energies_and_slopes(self, bonds: Bonds) -> tuple[Tensor, Tensor]:
         """Return the same energies (N,) and the slopes by bond vectors (E, 3), without autograd."""
+        energies, slopes = next(self._network_energies_and_slopes(bonds))
+        energies += self.offsets[bonds.species]
+        if self.repulsion is not None:
+            core_energies, core_slopes = self.repulsion.local_energies_and_slopes(bonds)
+            energies += core_energies
+            slopes += core_slopes
+        return energies, slopes
+
+    def _network_energies_and_slopes(
+        self, bonds: Bonds, heads: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the network's part of the energies and slopes: its own, or with each of some heads."""
         species, dtype = bonds.species, bonds.vectors.dtype
         if len(self.elements) == 1:
             factors = self.length_scales.to(dtype)
@@ -157,16 +180,52 @@ class Potential(LocalEnergyModel):
         scale = self.energy_unit * self.energy_scales[species]
         reduced = replace(bonds, vectors=bonds.vectors * factors)
         seeds = scale.to(dtype)
+        own = self._packed.get(self.network)
+        native = None
         if self._native is not None and supports_bonds(bonds.vectors):
-            energies, slopes = native_energies_and_slopes(
-                self.network, self._packed, self._native, reduced, seeds
-            )
-        else:
-            energies, slopes = energies_and_slopes(self.network, self._packed, reduced, seeds)
-        energies = self.offsets[species] + scale * energies.double()
-        slopes *= factors
-        if self.repulsion is not None:
-            core_energies, core_slopes = self.repulsion.local_energies_and_slopes(bonds)
-            energies += core_energies
-            slopes += core_slopes
-        return energies, slopes
+            native = self._native.get(self.network, self._packed)
+        for layers in [own] if heads is None else with_heads(own, heads.to(bonds.vectors)):
+            if native is None:
+                energies, slopes = energies_and_slopes(self.network, layers, reduced, seeds)
+            else:
+                chosen = native if layers is own else with_readouts(native, layers, self.config)
+                energies, slopes = native_energies_and_slopes(chosen, reduced, seeds)
+            yield scale * energies.double(), slopes.mul_(factors)
+
+    @torch.no_grad()
+    def head_outputs(self, graph: Data, heads: Tensor) -> Iterator[Output]:
+        """Yield what each of several heads makes of a graph, or a batch, with all else as it is.
+
+        Nuclear repulsion, which no head changes, is left out, so that the outputs are linear in
+        the head: that of a difference of heads is the difference of their outputs.
+
+        Parameters
+        ----------
+        graph
+            As for :meth:`forward`.
+        heads : (K, P)
+            Numbers of each; see :mod:`mlpot.model.head`.
+        """
+        bonds = self.bonds(graph)
+        weights, offsets = split_head(heads.to(self.offsets), head_size(self.config))
+        for (energies, slopes), own in zip(
+            self._network_energies_and_slopes(bonds, weights), offsets, strict=True
+        ):
+            yield assemble(graph, bonds, energies + own[bonds.species], slopes)
+
+    @property
+    def has_deviation(self) -> bool:
+        """Whether the model says how far it may be off: whether it has :attr:`head_deviations`."""
+        return self.head_deviations is not None
+
+    def forward_with_deviation(self, graph: Data) -> tuple[Output, Deviation]:
+        """Return what :meth:`forward` returns, and the root mean square over the deviations of heads."""
+        if self.head_deviations is None:
+            return super().forward_with_deviation(graph)
+        output = self(graph)
+        energy, forces = torch.zeros_like(output.energy), torch.zeros_like(output.forces)
+        for change in self.head_outputs(graph, self.head_deviations):
+            energy += change.energy.square()
+            forces += change.forces.square()
+        count = len(self.head_deviations)
+        return output, Deviation((energy / count).sqrt(), (forces / count).sqrt())

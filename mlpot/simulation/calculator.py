@@ -13,8 +13,9 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from mlpot.conventions import matrix_to_voigt
 from mlpot.data.graph import structure_graph
-from mlpot.errors import GeometryError, NativeError, NoCompilerError
+from mlpot.errors import GeometryError, NativeError, NoCompilerError, RecipeError
 from mlpot.model.base import LocalEnergyModel
+from mlpot.model.committee import Committee
 from mlpot.model.file import load_model
 from mlpot.simulation.skin import SkinnedNeighbours
 
@@ -29,7 +30,8 @@ class MLPotCalculator(Calculator):
     model
         A potential, the path of a model file, or the name of a shipped model. Files are loaded
         in float32; for float64 give ``load_model(path, dtype=torch.float64)``. A potential is
-        moved to ``device``; if it is changed afterwards, make a new calculator.
+        moved to ``device``; if it is changed afterwards, make a new calculator. Several of
+        these are a committee, their mean.
     skin
         Å by which the neighbour list reaches beyond the cutoff, so that it serves many steps
         (see :class:`~mlpot.simulation.skin.SkinnedNeighbours`). Results do not depend on it.
@@ -38,6 +40,11 @@ class MLPotCalculator(Calculator):
     native
         Native kernels (:mod:`mlpot.model.native`), several times faster on a CPU. None takes them
         where a C++ compiler is found and PyTorch elsewhere; True insists; False does without.
+    uncertainty
+        Also predict standard deviations, ``results["energy_std"]`` (eV, of the whole structure)
+        and ``results["forces_std"]`` (N, 3), eV/Å: of a committee at no further cost, of a
+        potential with an uncertainty of its own (``mlpot calibrate``) at that of one more
+        evaluation per head.
 
     Attributes
     ----------
@@ -55,6 +62,8 @@ class MLPotCalculator(Calculator):
     ------
     ModelFileError
         On construction, for a file that cannot be loaded.
+    RecipeError
+        On construction, if an uncertainty is asked of a potential that has none.
     NativeError
         On construction, if native kernels are insisted on and cannot be had.
     ElementError
@@ -70,18 +79,24 @@ class MLPotCalculator(Calculator):
 
     def __init__(
         self,
-        model: LocalEnergyModel | str | Path,
+        model: LocalEnergyModel | str | Path | Sequence[LocalEnergyModel | str | Path],
         skin: float = 0.5,
         device: str | torch.device = "cpu",
         native: bool | None = None,
+        uncertainty: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(model, str | Path):
-            model = load_model(model, device=device)
-        self.model: LocalEnergyModel = model.to(device)
+        several = [model] if isinstance(model, LocalEnergyModel | str | Path) else list(model)
+        models = [load_model(one, device=device) if isinstance(one, str | Path) else one for one in several]
+        self.model: LocalEnergyModel = (models[0] if len(models) == 1 else Committee(models)).to(device)
+        self.uncertainty = uncertainty
+        if uncertainty:
+            require_deviation(self.model, several[0])
+            # Not those of the class: other calculators have no uncertainty.
+            self.implemented_properties = [*self.implemented_properties, "energy_std", "forces_std"]  # type: ignore[misc]
         self.device = torch.device(device)
         _use_native(self.model, self.device, native)
-        self.neighbours = SkinnedNeighbours(model.cutoff, skin)
+        self.neighbours = SkinnedNeighbours(self.model.cutoff, skin)
 
     def calculate(
         self,
@@ -103,7 +118,11 @@ class MLPotCalculator(Calculator):
         cell = structure.cell.array
         neighbours = self.neighbours.find(structure.positions, cell, structure.pbc)
         graph = structure_graph(structure.numbers, structure.positions, cell, neighbours)
-        output = self.model(graph.to(self.device))
+        graph, deviation = graph.to(self.device), None
+        if self.uncertainty:
+            output, deviation = self.model.forward_with_deviation(graph)
+        else:
+            output = self.model(graph)
         energy = float(output.energy[0])
         self.results = {
             "energy": energy,
@@ -113,6 +132,25 @@ class MLPotCalculator(Calculator):
         }
         if has_volume:
             self.results["stress"] = matrix_to_voigt(output.stress[0].cpu().numpy())
+        if deviation is not None:
+            self.results["energy_std"] = float(deviation.energy[0])
+            self.results["forces_std"] = deviation.forces.cpu().numpy()
+
+
+def require_deviation(model: LocalEnergyModel, name: object) -> None:
+    """Refuse a model that does not say how far it may be off.
+
+    Raises
+    ------
+    RecipeError
+        Saying what to do.
+    """
+    if not model.has_deviation:
+        shown = name if isinstance(name, str | Path) else f"this {type(model).__name__}"
+        raise RecipeError(
+            f"{shown} has no uncertainty: make one with mlpot calibrate, or give several potentials that "
+            "differ in their seeds."
+        )
 
 
 def _use_native(model: LocalEnergyModel, device: torch.device, native: bool | None) -> None:

@@ -153,7 +153,8 @@ def run_langevin(
     Raises
     ------
     RecipeError
-        For a temperature, time, time step, friction or interval that makes no sense.
+        For a temperature, time, time step, friction or interval that makes no sense, or a stop
+        criterion on an uncertainty that the calculator does not have.
     GeometryError
         For a starting structure with atoms on top of each other or closer than the stop
         criterion allows.
@@ -268,6 +269,7 @@ def _run(
     start: Atoms,
 ) -> Trajectory:
     moving = dynamics.atoms
+    monitor.check_calculator(moving.calc)
     if reason := monitor.check_distances(moving):
         raise GeometryError(
             f"the starting structure is closer than the stop criterion allows: {reason}; relax it or "

@@ -17,7 +17,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpot.errors import RecipeError
 from mlpot.simulation.dynamics import Sample, run_langevin, run_nve
-from mlpot.simulation.stability import StabilityReport
+from mlpot.simulation.findings import StabilityReport
+from mlpot.simulation.stopping import StopCriteria
 
 
 def run_md(
@@ -32,6 +33,7 @@ def run_md(
     friction_per_ps: float = 10.0,
     seed: int = 0,
     interval: int = 10,
+    stop: StopCriteria | None = None,
     progress: Callable[[Sample, float], None] | None = None,
 ) -> dict[str, Any]:
     """Run dynamics and write its samples, as they come, to an extended XYZ file.
@@ -44,8 +46,9 @@ def run_md(
         Starting structure; it is not changed.
     out
         Trajectory (``.xyz`` or ``.extxyz``), not yet existing: positions (Å, not wrapped),
-        energy and forces under ASE's own names, time (ps) and kinetic temperature (K). Where a
-        stop criterion ends the run, the offending structure goes to ``<name>.stopped.xyz``.
+        energy and forces under ASE's own names, time (ps) and kinetic temperature (K); with an
+        uncertainty also ``energy_std`` (eV) and ``forces_std`` (eV/Å). Where a stop criterion
+        ends the run, the offending structure goes to ``<name>.stopped.xyz``.
     ensemble
         ``nvt``: Langevin; ``nve``: velocity Verlet.
     temperature
@@ -54,6 +57,9 @@ def run_md(
         As for :func:`~mlpot.simulation.dynamics.run_langevin`.
     interval
         Steps between samples.
+    stop
+        What ends the run early; the defaults of
+        :class:`~mlpot.simulation.stopping.StopCriteria` if not given.
     progress
         Called with every sample and the speed so far, ns/day.
 
@@ -90,6 +96,7 @@ def run_md(
         "timestep_fs": timestep_fs,
         "seed": seed,
         "log_interval": interval,
+        "stop": stop,
         "callback": record,
     }
     if ensemble == "nvt" and temperature is not None:
@@ -133,6 +140,9 @@ def _snapshot(atoms: Atoms, sample: Sample, calculator: Calculator) -> Atoms:
         info={"time_ps": sample.time_ps, "temperature_K": sample.temperature},
     )
     forces = calculator.get_property("forces", snapshot)
+    if "forces_std" in calculator.implemented_properties:
+        snapshot.info["energy_std"] = calculator.get_property("energy_std", snapshot)
+        snapshot.arrays["forces_std"] = calculator.get_property("forces_std", snapshot)
     snapshot.calc = SinglePointCalculator(snapshot, energy=sample.energy, forces=forces)
     return snapshot
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -12,177 +10,20 @@ from ase.calculators.calculator import Calculator
 
 from mlpot.errors import RecipeError
 from mlpot.simulation.dynamics import Sample, Trajectory, run_langevin
+from mlpot.simulation.findings import (
+    Protocol,
+    RadialComparison,
+    StabilityReport,
+    StabilityRun,
+    TemperatureResult,
+    TrueRadial,
+)
 from mlpot.simulation.observables import radial_distribution, radial_distribution_error
 from mlpot.simulation.stopping import StopCriteria
-from mlpot.simulation.survival import SurvivalCurve, kaplan_meier
+from mlpot.simulation.survival import kaplan_meier
 
 #: Called with the fraction done (0 to 1) and what is running.
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What every run of a stability test has in common.
-
-    Attributes
-    ----------
-    time_ps, timestep_fs, friction_per_ps
-        As for :func:`~mlpot.simulation.dynamics.run_langevin`.
-    equilibration_ps : float
-        Time left out of the radial distribution, ps.
-    log_interval : int
-        Steps between sampled frames.
-    r_max : float
-        Reach of the radial distribution, Å.
-    bins : int
-        Its shells.
-    stop : StopCriteria
-        When a run has failed.
-    """
-
-    time_ps: float
-    timestep_fs: float = 1.0
-    friction_per_ps: float = 10.0
-    equilibration_ps: float = 0.0
-    log_interval: int = 10
-    r_max: float = 8.0
-    bins: int = 160
-    stop: StopCriteria = field(default_factory=StopCriteria)
-
-
-@dataclass(frozen=True)
-class StabilityRun:
-    """One run.
-
-    Attributes
-    ----------
-    temperature : float
-        Target, K.
-    seed : int
-        Its random numbers come from ``SeedSequence([seed, temperature in mK])``.
-    survived_ps : float
-        Time to failure, or the whole time.
-    censored : bool
-        Whether it was still alive at the end.
-    reason : str or None
-        Why it failed.
-    mean_temperature : float or None
-        Kinetic temperature after equilibration, K; ``None`` if it did not get there.
-    frame : Atoms
-        The structure at the end or at the failure.
-    """
-
-    temperature: float
-    seed: int
-    survived_ps: float
-    censored: bool
-    reason: str | None
-    mean_temperature: float | None
-    frame: Atoms
-
-
-@dataclass(frozen=True)
-class RadialComparison:
-    """Radial distribution of the model's runs against the same runs with the reference.
-
-    Attributes
-    ----------
-    r, model, reference : (bins,)
-        Å, and g of both, averaged over frames and seeds.
-    error : float
-        Mean over r of the absolute difference.
-    reference_failures : list of str
-        Stop reasons of reference runs, which should be none.
-    """
-
-    r: np.ndarray
-    model: np.ndarray
-    reference: np.ndarray
-    error: float
-    reference_failures: list[str]
-
-
-@dataclass(frozen=True)
-class TemperatureResult:
-    """All runs at one temperature.
-
-    Attributes
-    ----------
-    temperature : float
-        K.
-    runs : list of StabilityRun
-        One per seed.
-    curve : SurvivalCurve
-        Kaplan-Meier estimate over the runs, time in ps.
-    survival, lower, upper : float
-        Probability of surviving the whole time, and its 95 % interval (exact where all runs
-        survived or all failed).
-    radial : RadialComparison or None
-        With a reference calculator and a periodic structure.
-    radial_missing : str or None
-        Why there is no comparison.
-    """
-
-    temperature: float
-    runs: list[StabilityRun]
-    curve: SurvivalCurve
-    survival: float
-    lower: float
-    upper: float
-    radial: RadialComparison | None
-    radial_missing: str | None
-
-
-@dataclass(frozen=True)
-class StabilityReport:
-    """The outcome of :func:`stability`.
-
-    Attributes
-    ----------
-    protocol : Protocol
-        How the runs were made.
-    formula : str
-        Of the starting structure.
-    with_reference : bool
-        Whether a reference calculator was given.
-    temperatures : list of TemperatureResult
-        In the order asked for.
-    """
-
-    protocol: Protocol
-    formula: str
-    with_reference: bool
-    temperatures: list[TemperatureResult]
-
-    @property
-    def runs(self) -> list[StabilityRun]:
-        """All runs."""
-        return [run for result in self.temperatures for run in result.runs]
-
-    @property
-    def frames(self) -> list[Atoms]:
-        """Final structures, labelled in ``info``, ready to be written to a file."""
-        frames = []
-        for run in self.runs:
-            frame = run.frame.copy()
-            frame.info = {
-                "temperature_K": run.temperature,
-                "seed": run.seed,
-                "survived_ps": run.survived_ps,
-                "stop_reason": run.reason or "none",
-            }
-            frames.append(frame)
-        return frames
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without structures (see :attr:`frames`)."""
-        protocol = asdict(self.protocol) | {"stop": self.protocol.stop.model_dump()}
-        return {
-            "formula": self.formula,
-            "with_reference": self.with_reference,
-            "protocol": protocol,
-            "temperatures": [_plain(result) for result in self.temperatures],
-        }
 
 
 def stability(
@@ -200,6 +41,7 @@ def stability(
     bins: int = 160,
     stop: StopCriteria | None = None,
     reference: Calculator | None = None,
+    truth: Sequence[TrueRadial] | None = None,
     progress: Progress | None = None,
 ) -> StabilityReport:
     """Run Langevin dynamics at several temperatures and seeds, and report who survived.
@@ -227,6 +69,9 @@ def stability(
         the model's runs is compared, and the same runs (the same random numbers) are made with
         the reference, for the radial distribution. Frames of a run that failed count up to its
         failure.
+    truth
+        What :func:`true_radials` returned for the same structure, temperatures, seeds and
+        protocol: the runs with the reference are then not made again.
     progress
         Called as the runs advance.
 
@@ -249,41 +94,103 @@ def stability(
     )
     _check_plan(temperatures, seeds, protocol)
     compare = reference is not None and bool(atoms.pbc.all())
-    total = len(temperatures) * len(seeds) * (2 if compare else 1)
-    done = 0
-
-    def run(temperature: float, seed: int, teacher: bool) -> Trajectory:
-        nonlocal done
-        title = f"{temperature:g} K, seed {seed}{', reference' if teacher else ''}"
-
-        def report(sample: Sample) -> None:
-            if progress:
-                progress((done + min(sample.time_ps / time_ps, 1.0)) / total, title)
-
-        trajectory = run_langevin(
-            atoms,
-            reference if teacher and reference is not None else calculator,
-            temperature,
-            time_ps,
-            timestep_fs=timestep_fs,
-            friction_per_ps=friction_per_ps,
-            seed=np.random.SeedSequence([seed, round(1000 * temperature)]),
-            stop=protocol.stop,
-            reference=None if teacher else reference,
-            log_interval=log_interval,
-            callback=report,
+    known = {entry["temperature_K"]: entry for entry in truth or []}
+    if missing := [t for t in temperatures if known and t not in known]:
+        raise RecipeError(
+            f"truth: nothing is known at {', '.join(f'{t:g} K' for t in missing)}; compute it there too."
         )
-        done += 1
-        if progress:
-            progress(done / total, title)
-        return trajectory
-
+    series = _Series(
+        atoms, protocol, len(temperatures) * len(seeds) * (2 if compare and not known else 1), progress
+    )
     results = []
     for temperature in temperatures:
-        trajectories = [run(temperature, seed, False) for seed in seeds]
-        teachers = [run(temperature, seed, True) for seed in seeds] if compare else []
-        results.append(_summary(temperature, seeds, trajectories, teachers, protocol, reference is not None))
+        trajectories = [series.run(calculator, temperature, seed, reference) for seed in seeds]
+        true = None
+        if compare:
+            assert reference is not None
+            true = known.get(temperature) or _true_radial(series, reference, temperature, seeds)
+        results.append(_summary(temperature, seeds, trajectories, true, protocol, reference is not None))
     return StabilityReport(protocol, atoms.get_chemical_formula(), reference is not None, results)
+
+
+def true_radials(
+    reference: Calculator,
+    atoms: Atoms,
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    time_ps: float,
+    *,
+    timestep_fs: float = 1.0,
+    progress: Progress | None = None,
+) -> list[TrueRadial]:
+    """Return the radial distributions of the true dynamics, for several calls of :func:`stability`.
+
+    Parameters and errors are those of :func:`stability`, whose defaults hold for the rest of the
+    protocol.
+    """
+    protocol = Protocol(time_ps=time_ps, timestep_fs=timestep_fs, equilibration_ps=0.2 * time_ps)
+    _check_plan(temperatures, seeds, protocol)
+    series = _Series(atoms, protocol, len(temperatures) * len(seeds), progress)
+    return [_true_radial(series, reference, temperature, seeds) for temperature in temperatures]
+
+
+class _Series:
+    """Runs of one structure under one protocol, counted for the progress."""
+
+    def __init__(self, atoms: Atoms, protocol: Protocol, total: int, progress: Progress | None) -> None:
+        self.atoms, self.protocol, self.total, self.progress = atoms, protocol, total, progress
+        self.done = 0
+
+    def run(
+        self,
+        calculator: Calculator,
+        temperature: float,
+        seed: int,
+        reference: Calculator | None,
+        note: str = "",
+        stop: StopCriteria | None = None,
+    ) -> Trajectory:
+        """Run once; the same temperature and seed give the same random numbers to every calculator."""
+        title, protocol = f"{temperature:g} K, seed {seed}{note}", self.protocol
+
+        def report(sample: Sample) -> None:
+            if self.progress:
+                self.progress((self.done + min(sample.time_ps / protocol.time_ps, 1.0)) / self.total, title)
+
+        trajectory = run_langevin(
+            self.atoms,
+            calculator,
+            temperature,
+            protocol.time_ps,
+            timestep_fs=protocol.timestep_fs,
+            friction_per_ps=protocol.friction_per_ps,
+            seed=np.random.SeedSequence([seed, round(1000 * temperature)]),
+            stop=stop or protocol.stop,
+            reference=reference,
+            log_interval=protocol.log_interval,
+            callback=report,
+        )
+        self.done += 1
+        if self.progress:
+            self.progress(self.done / self.total, title)
+        return trajectory
+
+
+def _true_radial(
+    series: _Series, reference: Calculator, temperature: float, seeds: Sequence[int]
+) -> TrueRadial:
+    protocol = series.protocol
+    # The truth has no uncertainty.
+    stop = protocol.stop.model_copy(update={"max_forces_std": None})
+    teachers = [series.run(reference, temperature, seed, None, ", reference", stop) for seed in seeds]
+    frames = [frame for teacher in teachers for frame in teacher.frames(protocol.equilibration_ps)]
+    r, g = radial_distribution(frames, protocol.r_max, protocol.bins) if frames else (None, None)
+    return {
+        "temperature_K": float(temperature),
+        "r": r.tolist() if r is not None else None,
+        "g": g.tolist() if g is not None else None,
+        "failures": [teacher.reason for teacher in teachers if teacher.reason],
+    }
 
 
 def _check_plan(temperatures: Sequence[float], seeds: Sequence[int], protocol: Protocol) -> None:
@@ -311,7 +218,7 @@ def _summary(
     temperature: float,
     seeds: Sequence[int],
     trajectories: list[Trajectory],
-    teachers: list[Trajectory],
+    true: TrueRadial | None,
     protocol: Protocol,
     with_reference: bool,
 ) -> TemperatureResult:
@@ -333,49 +240,16 @@ def _summary(
     curve = kaplan_meier([run.survived_ps for run in runs], [not run.censored for run in runs])
     survival, lower, upper = curve.at(max(run.survived_ps for run in runs))
     frames = [frame for trajectory in trajectories for frame in trajectory.frames(after)]
-    truth = [frame for teacher in teachers for frame in teacher.frames(after)]
     radial, missing = None, None
     if not with_reference:
         missing = "no reference calculator"
-    elif not teachers:
+    elif true is None:
         missing = "the structure is not periodic in all directions"
-    elif not frames or not truth:
+    elif not frames or true["g"] is None:
         missing = f"no run of the {'model' if not frames else 'reference'} outlived the equilibration"
     else:
         r, model = radial_distribution(frames, protocol.r_max, protocol.bins)
-        _, true = radial_distribution(truth, protocol.r_max, protocol.bins)
-        failures = [teacher.reason for teacher in teachers if teacher.reason]
-        radial = RadialComparison(r, model, true, radial_distribution_error(model, true), failures)
+        expected = np.array(true["g"])
+        error = radial_distribution_error(model, expected)
+        radial = RadialComparison(r, model, expected, error, true["failures"])
     return TemperatureResult(float(temperature), runs, curve, survival, lower, upper, radial, missing)
-
-
-def _plain(result: TemperatureResult) -> dict[str, Any]:
-    curve, radial = result.curve, result.radial
-    bounds = [curve.at(float(time)) for time in curve.times]
-    return {
-        "temperature_K": result.temperature,
-        "survival": result.survival,
-        "survival_95": [result.lower, result.upper],
-        "median_ps": curve.median,
-        "curve": {
-            "time_ps": curve.times.tolist(),
-            "at_risk": curve.at_risk.tolist(),
-            "failures": curve.events.tolist(),
-            "survival": curve.survival.tolist(),
-            "lower": [low for _, low, _ in bounds],
-            "upper": [high for _, _, high in bounds],
-        },
-        "runs": [
-            {name: value for name, value in vars(run).items() if name != "frame"} for run in result.runs
-        ],
-        "radial_missing": result.radial_missing,
-        "radial": None
-        if radial is None
-        else {
-            "r": radial.r.tolist(),
-            "model": radial.model.tolist(),
-            "reference": radial.reference.tolist(),
-            "error": radial.error,
-            "reference_failures": radial.reference_failures,
-        },
-    }

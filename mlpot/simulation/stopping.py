@@ -9,6 +9,7 @@ from ase.data import covalent_radii
 from pydantic import Field
 
 from mlpot.data.neighbours import find_neighbours
+from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe
 
 
@@ -37,6 +38,9 @@ class StopCriteria(Recipe):
         frame is subtracted, so that energy zeros need not agree.
     interval
         Steps between checks of distances.
+    max_forces_std
+        Largest predicted standard deviation of the force on an atom (of its three components
+        together), eV/Å; needs a calculator with an uncertainty.
     reference_interval
         Steps between calls of the reference calculator.
     """
@@ -46,6 +50,7 @@ class StopCriteria(Recipe):
     runaway_factor: float | None = Field(3.0, gt=1.0)
     runaway_window_fs: float = Field(50.0, ge=0.0)
     energy_deviation: float | None = Field(0.1, gt=0.0)
+    max_forces_std: float | None = Field(None, gt=0.0)
     interval: int = Field(5, ge=1)
     reference_interval: int = Field(50, ge=1)
 
@@ -77,6 +82,21 @@ class StopMonitor:
         self._hot_since: int | None = None
         self._zero: float | None = None
 
+    def check_calculator(self, calculator: Calculator) -> None:
+        """Refuse a calculator that lacks what is watched.
+
+        Raises
+        ------
+        RecipeError
+            For a limit of the uncertainty, and a calculator without one.
+        """
+        if self.criteria.max_forces_std is None or "forces_std" in calculator.implemented_properties:
+            return
+        raise RecipeError(
+            f"max_forces_std: this {type(calculator).__name__} has no uncertainty; take "
+            "MLPotCalculator(..., uncertainty=True) with a committee or a potential from mlpot calibrate."
+        )
+
     def check(self, step: int, atoms: Atoms) -> str | None:
         """Return why the run must stop at this step, or ``None``.
 
@@ -89,6 +109,8 @@ class StopMonitor:
         largest = float(np.linalg.norm(forces, axis=1).max())
         if criteria.max_force is not None and largest > criteria.max_force:
             return f"force of {largest:.1f} eV/Å on an atom (limit {criteria.max_force:g})"
+        if reason := self._check_uncertainty(atoms):
+            return reason
         if step % criteria.interval == 0 and (reason := self.check_distances(atoms)):
             return reason
         return self._check_temperature(step, atoms) or self._check_reference(step, atoms, energy)
@@ -118,6 +140,20 @@ class StopMonitor:
         return (
             f"atoms {i} and {j} ({atoms.symbols[i]}, {atoms.symbols[j]}) at {distances[worst]:.2f} Å, "
             f"{ratios[worst]:.2f} of their covalent radii (limit {fraction:g})"
+        )
+
+    def _check_uncertainty(self, atoms: Atoms) -> str | None:
+        limit = self.criteria.max_forces_std
+        if limit is None:
+            return None
+        deviations = np.linalg.norm(atoms.calc.get_property("forces_std", atoms), axis=1)
+        worst = int(deviations.argmax())
+        # Not "greater than": NaN must stop the run as well.
+        if deviations[worst] <= limit:
+            return None
+        return (
+            f"predicted deviation of {deviations[worst]:.2f} eV/Å of the force on atom {worst} "
+            f"({atoms.symbols[worst]}; limit {limit:g})"
         )
 
     def _check_temperature(self, step: int, atoms: Atoms) -> str | None:

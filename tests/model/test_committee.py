@@ -42,13 +42,18 @@ def test_both_ways_to_its_forces_agree(make_potential, crystal):
     assert forces[3, 1] == pytest.approx(-(energies[0] - energies[1]) / 2e-4, rel=1e-6)
 
 
-def test_spread_is_the_deviation_of_the_members(make_potential, crystal):
+def test_its_uncertainty_is_the_deviation_of_the_members(make_potential, crystal):
     members = [make_potential(["Si"], seed=seed) for seed in range(3)]
-    (spread,) = Committee(members).spread(crystal)
+    committee = Committee(members)
+    (found,), (plain,) = committee.predict(crystal, uncertainty=True), committee.predict(crystal)
     single = [member.predict(crystal)[0] for member in members]
-    assert spread.energy == pytest.approx(np.std([p.energy / len(crystal) for p in single], ddof=1))
-    np.testing.assert_allclose(spread.forces, np.std([p.forces for p in single], axis=0, ddof=1))
-    assert Committee([members[0], members[0]]).spread(crystal)[0].forces.max() == 0.0
+    assert found.energy_std == pytest.approx(np.std([p.energy for p in single], ddof=1))
+    np.testing.assert_allclose(found.forces_std, np.std([p.forces for p in single], axis=0, ddof=1))
+    for name in ("energy", "local_energies", "forces", "stress"):
+        np.testing.assert_allclose(getattr(found, name), getattr(plain, name), rtol=1e-12, atol=1e-12)
+    assert plain.energy_std is None and plain.forces_std is None
+    (same,) = Committee([members[0], members[0]]).predict(crystal, uncertainty=True)
+    assert same.forces_std.max() == 0.0
 
 
 def test_it_needs_two_members_of_the_same_elements(make_potential):

@@ -65,6 +65,30 @@ def test_round_trip_is_exact(
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_uncertainty_is_kept_and_needs_format_2(
+    make_potential: Callable[..., Potential], tmp_path: Path, cubic: Atoms
+) -> None:
+    potential = make_potential(dtype=torch.float32)
+    path, bare = tmp_path / "model.safetensors", tmp_path / "bare.safetensors"
+    save_model(potential, bare)
+    deviations = 0.01 * torch.randn(5, 34, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    potential.head_deviations = deviations
+    save_model(potential, path)
+    assert read_header(path)["format_version"] == 2
+    loaded = load_model(path)
+    assert loaded.head_deviations is not None and torch.equal(loaded.head_deviations, deviations)
+    (old,), (new,) = potential.predict(cubic, uncertainty=True), loaded.predict(cubic, uncertainty=True)
+    assert new.energy_std == old.energy_std and np.array_equal(new.forces_std, old.forces_std)
+    loaded.head_deviations = None
+    again = tmp_path / "again.safetensors"
+    save_model(loaded, again)
+    assert again.read_bytes() == bare.read_bytes()
+    potential.head_deviations = deviations[:, 1:]
+    save_model(potential, path)
+    with pytest.raises(ModelFileError, match=r"head_deviations has shape \(5, 33\), the head has 34 numbers"):
+        load_model(path)
+
+
 def test_other_precision_on_loading(
     make_potential: Callable[..., Potential], tmp_path: Path, cubic: Atoms
 ) -> None:
@@ -225,6 +249,7 @@ def test_older_format_is_upgraded(
         return header, {name.replace("net.", "network."): tensor for name, tensor in tensors.items()}
 
     monkeypatch.setattr(model_file, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(model_file, "UPGRADES", {})
     with pytest.raises(ModelFileError, match="format 1 of model files is no longer read"):
         load_model(path)
     monkeypatch.setattr(model_file, "UPGRADES", {1: first, 2: second})

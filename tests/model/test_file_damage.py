@@ -181,7 +181,7 @@ def test_self_test_forgives_rounding(
 
 
 def test_newer_format(saved: Path) -> None:
-    rewrite(saved, lambda header: header.update(format_version=2))
+    rewrite(saved, lambda header: header.update(format_version=3))
     for read in (load_model, read_header):
-        with pytest.raises(ModelFileError, match=r"format 2 needs a newer mlpot .*pip install -U mlpot"):
+        with pytest.raises(ModelFileError, match=r"format 3 needs a newer mlpot .*pip install -U mlpot"):
             read(saved)

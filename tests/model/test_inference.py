@@ -111,7 +111,9 @@ def test_chunks(chunk: int, layers: int, dtype: torch.dtype, cubic: Atoms, clust
     potential = roughened(NetworkConfig(channels=8, hidden=8, layers=layers), dtype)
     bonds = potential.bonds(batch_of(potential, cluster, cubic, Atoms("Si"), cubic))
     weights = torch.linspace(0.5, 2.0, len(bonds.species), dtype=dtype)
-    energies, slopes = energies_and_slopes(potential.network, PackedWeights(), bonds, weights, chunk)
+    energies, slopes = energies_and_slopes(
+        potential.network, PackedWeights().get(potential.network), bonds, weights, chunk
+    )
 
     environments = gather_environments(bonds)
     vectors = environments.vectors.requires_grad_()

@@ -27,7 +27,7 @@ from test_inference import (
     roughened,
 )
 
-from mlpot.errors import NativeError, NoCompilerError
+from mlpot.errors import NativeError
 from mlpot.model import native
 from mlpot.model.inference import PackedWeights, energies_and_slopes
 from mlpot.model.native import NativeWeights, native_energies_and_slopes
@@ -40,16 +40,6 @@ SHAPES = SHAPES | {
     "odd widths": NetworkConfig(channels=8, radial=5, l_max=2, l_features=1, hidden=7),
     "wide": NetworkConfig(channels=24, radial=9, layers=2, hidden=20),
 }
-
-
-@pytest.fixture(scope="module")
-def compiled() -> None:
-    """Skip where nothing can be compiled; a compiler that fails is a failure."""
-    try:
-        native.compiler()
-    except NoCompilerError as error:
-        pytest.skip(str(error))
-    native.load_library()
 
 
 @pytest.fixture
@@ -90,8 +80,8 @@ class TestEquality:
         assert (bonds.vectors.norm(dim=1) > config.cutoff).any()
         weights = torch.linspace(0.5, 2.0, len(bonds.species), dtype=dtype)
         packed = PackedWeights()
-        expected = energies_and_slopes(potential.network, packed, bonds, weights)
-        found = native_energies_and_slopes(potential.network, packed, NativeWeights(), bonds, weights)
+        expected = energies_and_slopes(potential.network, packed.get(potential.network), bonds, weights)
+        found = native_energies_and_slopes(NativeWeights().get(potential.network, packed), bonds, weights)
         for one, other in zip(found, expected, strict=True):
             assert one.dtype == dtype
             assert_close(one, other, TOLERANCE[dtype])
@@ -107,8 +97,8 @@ class TestEquality:
         bonds.vectors[bond] = (1.0 - 1e-9) * cutoff * direction
         bonds.vectors[bonds.reverse[bond]] = -(1.0 + 1e-9) * cutoff * direction
         weights, packed = torch.ones(len(bonds.species), dtype=torch.float64), PackedWeights()
-        expected = energies_and_slopes(potential.network, packed, bonds, weights)
-        found = native_energies_and_slopes(potential.network, packed, NativeWeights(), bonds, weights)
+        expected = energies_and_slopes(potential.network, packed.get(potential.network), bonds, weights)
+        found = native_energies_and_slopes(NativeWeights().get(potential.network, packed), bonds, weights)
         for one, other in zip(found, expected, strict=True):
             assert_close(one, other, 1e-11)
 
@@ -117,9 +107,8 @@ class TestEquality:
         bonds = potential.bonds(batch_of(potential, Atoms("Si")))
         for some in (bonds, replace(bonds, species=bonds.species[:0], counts=bonds.counts[:0])):
             weights = torch.ones(len(some.species), dtype=torch.float64)
-            energies, slopes = native_energies_and_slopes(
-                potential.network, PackedWeights(), NativeWeights(), some, weights
-            )
+            packed = NativeWeights().get(potential.network, PackedWeights())
+            energies, slopes = native_energies_and_slopes(packed, some, weights)
             assert energies.tolist() == [0.0] * len(some.species) and slopes.shape == (0, 3)
 
     def test_threads(self, cubic: Atoms) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
 from mlpot.conventions import voigt_to_matrix
-from mlpot.errors import ElementError, GeometryError
+from mlpot.errors import ElementError, GeometryError, RecipeError
+from mlpot.model.committee import Committee
 from mlpot.model.file import load_model, save_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
@@ -49,6 +51,45 @@ def test_equals_predict_at_every_step_of_md(potential: Potential, silicon: Atoms
         if step == 15:
             silicon.wrap()
     assert 1 < calculator.neighbours.builds < 15
+
+
+def test_uncertainty_of_a_committee(potential: Potential, silicon: Atoms, tmp_path: Path) -> None:
+    """Of objects and of files; only where it is asked for."""
+    others = [Potential(["Si"], NetworkConfig(channels=8, hidden=8), seed=seed).double() for seed in (1, 2)]
+    (expected,) = Committee([potential, *others]).predict(silicon, uncertainty=True)
+    files = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    for path, member in zip(files, [potential, *others], strict=True):
+        save_model(member, path)
+    for members, rtol in (([potential, *others], 1e-9), (files, 1e-3)):
+        silicon.calc = MLPotCalculator(members, uncertainty=True)
+        assert silicon.get_potential_energy() == pytest.approx(expected.energy, rel=1e-5)
+        assert silicon.calc.results["energy_std"] == pytest.approx(expected.energy_std, rel=rtol)
+        np.testing.assert_allclose(silicon.calc.results["forces_std"], expected.forces_std, rtol=rtol)
+        assert silicon.calc.get_property("energy_std", silicon) > 0.0
+    silicon.calc = MLPotCalculator([potential, *others])
+    silicon.get_potential_energy()
+    assert "energy_std" not in silicon.calc.results
+    assert "energy_std" not in MLPotCalculator.implemented_properties
+
+
+def test_uncertainty_of_one_potential(potential: Potential, silicon: Atoms, tmp_path: Path) -> None:
+    """Carried by the model file; refused where there is none."""
+    with pytest.raises(RecipeError, match="this Potential has no uncertainty: make one with mlpot calibrate"):
+        MLPotCalculator(potential, uncertainty=True)
+    bare, path = tmp_path / "bare.safetensors", tmp_path / "model.safetensors"
+    save_model(potential, bare)
+    with pytest.raises(RecipeError, match=r"bare\.safetensors has no uncertainty"):
+        MLPotCalculator(bare, uncertainty=True)
+    uncertain = copy.deepcopy(potential)
+    noise = torch.randn(4, 33, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    uncertain.head_deviations = 0.01 * noise
+    save_model(uncertain, path)
+    (expected,) = uncertain.predict(silicon, uncertainty=True)
+    silicon.calc = MLPotCalculator(path, uncertainty=True)
+    np.testing.assert_allclose(silicon.get_forces(), potential.predict(silicon)[0].forces, atol=1e-4)
+    assert silicon.calc.results["energy_std"] == pytest.approx(expected.energy_std, rel=1e-4)
+    np.testing.assert_allclose(silicon.calc.results["forces_std"], expected.forces_std, rtol=1e-3)
+    assert silicon.calc.results["forces_std"].shape == (8, 3)
 
 
 def test_changing_cell_and_elements(potential: Potential, silicon: Atoms) -> None:

@@ -274,3 +274,40 @@ def test_senseless_settings(crystal: Atoms, options: dict[str, float], match: st
 def test_unknown_criterion_is_refused() -> None:
     with pytest.raises(ValueError, match="min_distanse"):
         StopCriteria.model_validate({"min_distanse": 0.5})
+
+
+class Doubtful(Springs):
+    """Less certain the further from the start, in one component of each force."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "forces_std"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        deviations = np.zeros_like(self.results["forces"])
+        deviations[:, 1] = np.linalg.norm(self.results["forces"], axis=1)
+        self.results["forces_std"] = deviations
+
+
+def test_an_uncertain_force_ends_the_run() -> None:
+    """At the first step whose largest deviation is beyond the limit, and not without a limit."""
+    atoms = bulk("Si", cubic=True)
+    calculator = Doubtful(atoms.positions.copy())
+    arguments = {"temperature": 600.0, "timestep_fs": 1.0, "log_interval": 1}
+    whole = run_nve(atoms, calculator, 0.05, **arguments)
+    largest = [
+        np.linalg.norm(calculator.stiffness * (positions - atoms.positions), axis=1).max()
+        for positions in whole.positions
+    ]
+    limit = 0.5 * max(largest)
+    ended = run_nve(atoms, calculator, 0.05, stop=StopCriteria(max_forces_std=limit), **arguments)
+    first = int(np.argmax(np.array(largest) > limit))
+    assert whole.completed and first > 0
+    assert ended.survived_ps == pytest.approx(first * 1e-3)
+    assert ended.reason is not None and f"predicted deviation of {largest[first]:.2f} eV/Å" in ended.reason
+    np.testing.assert_allclose(ended.atoms.positions, whole.positions[first])
+
+
+def test_a_limit_of_uncertainty_needs_one() -> None:
+    atoms = bulk("Si", cubic=True)
+    with pytest.raises(RecipeError, match="max_forces_std: this Springs has no uncertainty"):
+        run_nve(atoms, Springs(atoms.positions), 0.01, stop=StopCriteria(max_forces_std=0.1))

@@ -12,8 +12,9 @@ from mlpot.model.potential import Potential
 from mlpot.reference.classical import classical_calculator
 from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.dynamics import run_langevin
+from mlpot.simulation.findings import StabilityReport
 from mlpot.simulation.observables import radial_distribution
-from mlpot.simulation.stability import StabilityReport, stability
+from mlpot.simulation.stability import stability, true_radials
 from mlpot.simulation.stopping import StopCriteria
 
 
@@ -62,6 +63,25 @@ def test_another_force_field_has_another_structure(crystal: Atoms) -> None:
     r, g = radial_distribution(run.frames(0.2 * 0.3), 8.0, 160)
     np.testing.assert_array_equal(radial.r, r)
     np.testing.assert_allclose(radial.reference, g)
+
+
+def test_true_dynamics_once_for_several_potentials(crystal: Atoms) -> None:
+    reference = classical_calculator("sw-si")
+    truth = true_radials(reference, crystal, [300, 600], [0, 1], 0.04)
+    plan = (crystal, [300, 600], [0, 1], 0.04)
+    alone = stability(classical_calculator("t3-si"), *plan, reference=reference)
+    titles: list[str] = []
+    helped = stability(
+        classical_calculator("t3-si"),
+        *plan,
+        reference=reference,
+        truth=truth,
+        progress=lambda fraction, title: titles.append(title),
+    )
+    assert helped.to_dict() == alone.to_dict()
+    assert not any("reference" in title for title in titles)
+    with pytest.raises(RecipeError, match="truth: nothing is known at 900 K"):
+        stability(reference, crystal, [900], [0], 0.04, reference=reference, truth=truth)
 
 
 def test_an_untrained_potential_fails(potential: Potential, crystal: Atoms) -> None:
