@@ -35,3 +35,10 @@ class NativeError(MLPotError):
 
 class NoCompilerError(NativeError):
     """No C++ compiler to build them with."""
+
+
+class Interrupted(MLPotError):
+    """Ctrl-C or SIGTERM during a run; the message says how to continue."""
+
+    #: What a shell expects of a program that SIGINT ended.
+    exit_status = 130

@@ -10,14 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlpot.errors import MLPotError, RecipeError
-
-
-class Interrupted(MLPotError):
-    """Ctrl-C or SIGTERM during a run; the message says how to continue."""
-
-    #: What a shell expects of a program that SIGINT ended.
-    exit_status = 130
+from mlpot.errors import Interrupted, RecipeError
 
 
 @contextmanager
@@ -57,7 +50,8 @@ def alone_in(folder: Path, command: str, option: str, notes: list[str]) -> Itera
 def interruptible(message: str) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM, as batch systems send it, into :class:`Interrupted` with a message.
 
-    Signals are for the main thread; in others nothing changes.
+    Where one is within another, a study around a fit, the message of the outer one is seen: it
+    names the command that the user gave. Signals are for the main thread; in others nothing changes.
     """
 
     def stop(number: int, frame: Any) -> None:
@@ -69,6 +63,8 @@ def interruptible(message: str) -> Iterator[None]:
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Interrupted:
+        raise Interrupted(message) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -13,12 +13,9 @@ import csv
 import hashlib
 import json
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from mlpot.data.files import count_labels
 from mlpot.data.frame import LABELS, Frame
 from mlpot.data.store import StoredFrames
-from mlpot.errors import DataError, MLPotError, RecipeError
+from mlpot.engine.guards import interruptible
+from mlpot.errors import DataError, RecipeError
 from mlpot.model.file import save_model
 from mlpot.model.potential import Potential
 from mlpot.training.checkpoint import SafeCheckpointIO
@@ -40,13 +38,6 @@ from mlpot.training.module import FitModule
 from mlpot.training.optimizer import rate_factors
 from mlpot.training.settings import FitSettings
 from mlpot.training.weights import merge
-
-
-class Interrupted(MLPotError):
-    """Ctrl-C during a fit; the message says how to continue."""
-
-    #: What a shell expects of a program that SIGINT ended.
-    exit_status = 130
 
 
 @dataclass(frozen=True)
@@ -136,23 +127,6 @@ def _average(decay: float) -> WeightAveraging:
         return torch.lerp(average, current, 1.0 - decay)
 
     return WeightAveraging(use_buffers=False, avg_fn=advance)
-
-
-@contextmanager
-def _interruptible(run: Path) -> Iterator[None]:
-    """Turn Ctrl-C into :class:`Interrupted` (Lightning would end the process)."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Interrupted(f"{run}: interrupted; all finished epochs are kept, continue with --resume.")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def check_run(run: str | Path, resume: bool) -> bool:
@@ -246,6 +220,7 @@ def fit(
     check_run(run, resume)
     run.mkdir(parents=True, exist_ok=True)
     potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
+    potential.head_deviations = None  # an uncertainty is that of the weights which change now
     fingerprint = _fingerprint(potential, train, validation, settings)
     identity = run / "checkpoints" / "fit.json"
     if last.exists() and (
@@ -296,7 +271,7 @@ def fit(
             sharing = (settings.batch_size, trainer.global_rank, trainer.world_size, hardware.workers)
             training = batches(train, potential.cutoff, shuffle, *sharing)
             held_out = batches(validation, potential.cutoff, range(len(validation)), *sharing)
-            with _interruptible(run):
+            with interruptible(f"{run}: interrupted; all finished epochs are kept, continue with --resume."):
                 trainer.fit(
                     module,
                     training,

@@ -16,7 +16,7 @@ from mlpot.training.offsets import least_squares_offsets
 from mlpot.training.scales import Scales
 from mlpot.training.settings import FitSettings, LossSettings, LossTerm
 from mlpot.transfer.corresponding import fit_scales
-from mlpot.transfer.donor import TransferReport, donate
+from mlpot.transfer.donor import TransferReport, complete_donors, donate
 
 
 class FineTuning(FitSettings):
@@ -62,6 +62,7 @@ def carry(
     frames: Sequence[Frame] = (),
     donors: Mapping[str, str] | None = None,
     scales: Scales | Mapping[str, Scales] | None = None,
+    replay: Sequence[Frame] = (),
 ) -> Carried:
     """Return a potential of the target elements before any gradient step ("zero-shot").
 
@@ -79,30 +80,31 @@ def carry(
     scales
         Corresponding-states scalars relative to the donor's, of all targets or of each; fitted
         to the forces of ``frames``, one pair for all targets, if not given.
+    replay
+        Frames of further elements that the donor knows: the new potential keeps them, each from
+        itself, and these frames help to fit the offsets.
 
     Raises
     ------
     DataError
-        If there are neither frames nor scales, or frames contain other elements.
+        If there are neither frames nor scales, frames contain other elements, or frames to
+        replay contain a target.
     """
-    model, report = donate(donor, targets, donors)
-    strangers = sorted(set().union(*(frame.symbols for frame in frames)) - set(targets)) if frames else []
-    if strangers:
-        raise DataError(
-            f"the frames contain {', '.join(strangers)}, which is not among the targets {list(targets)}."
-        )
+    complete_donors(donor.symbols, targets, donors)
+    kept = _kept(donor, targets, frames, replay)
     if scales is None:
         if not frames:
             raise DataError(
                 "no frames and no scales: give labelled frames, or lattice constants and cohesive energies."
             )
+        model, report = donate(donor, targets, donors)
         scales = fit_scales(model, report.donors, frames)
-        own = dict.fromkeys(targets, scales)
-    else:
-        own = dict.fromkeys(targets, scales) if isinstance(scales, Scales) else dict(scales)
-        for row, target in enumerate(targets):
-            model.length_scales[row] *= own[target].length
-            model.energy_scales[row] *= own[target].energy
+    own = dict.fromkeys(targets, scales) if isinstance(scales, Scales) else dict(scales)
+    own |= dict.fromkeys(kept, Scales(1.0, 1.0, "its own donor"))
+    model, report = donate(donor, [*targets, *kept], donors)
+    for row, symbol in enumerate(model.symbols):
+        model.length_scales[row] *= own[symbol].length
+        model.energy_scales[row] *= own[symbol].energy
     if any((pair.length, pair.energy) != (1.0, 1.0) for pair in own.values()):
         detail = "; ".join(
             f"{target}: length {pair.length:.4f}, energy {pair.energy:.4f} of the donor's: {pair.origin}"
@@ -118,7 +120,7 @@ def carry(
         )
     residual = None
     if any(frame.energy is not None for frame in frames):
-        residual = shift_offsets(model, frames)
+        residual = shift_offsets(model, [*frames, *replay])
         report.mark(
             "offsets", "re-estimated", f"least squares on the frames, {1e3 * residual:.1f} meV/atom left"
         )
@@ -134,6 +136,26 @@ def carry(
         },
     }
     return Carried(model, own, residual, report)
+
+
+def _kept(
+    donor: Potential, targets: Sequence[str], frames: Sequence[Frame], replay: Sequence[Frame]
+) -> list[str]:
+    """Return the elements of the frames to replay; refuse elements that have no place."""
+    strangers = sorted(set().union(*(frame.symbols for frame in frames)) - set(targets))
+    if strangers:
+        raise DataError(
+            f"the frames contain {', '.join(strangers)}, which is not among the targets {list(targets)}."
+        )
+    kept = sorted(set().union(*(frame.symbols for frame in replay)))
+    if twice := sorted(set(kept) & set(targets)):
+        raise DataError(
+            f"replay: its frames contain {', '.join(twice)}, which is also a target: one row of the tables "
+            "cannot serve two theories; leave replay out, or, if the theory is one, add them to the data."
+        )
+    if unknown := sorted(set(kept) - set(donor.symbols)):
+        raise DataError(f"replay: its frames contain {', '.join(unknown)}, which the donor does not know.")
+    return kept
 
 
 def _summary(donor: Potential) -> dict[str, Any]:

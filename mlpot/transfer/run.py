@@ -6,53 +6,34 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
 
 from mlpot.data.frame import Frame
 from mlpot.data.section import DataSections, load_sections
-from mlpot.errors import RecipeError
 from mlpot.model.file import load_model, read_header, save_model
 from mlpot.model.potential import Potential
 from mlpot.training.errors import check_keys, summarise
-from mlpot.training.fit import check_run, fit
+from mlpot.training.fit import check_run
 from mlpot.training.hardware import Hardware
 from mlpot.training.run import ReportedRecipe, chooses, finish, provenance, start_run
-from mlpot.training.scales import (
-    ElementScales,
-    PropertiesSection,
-    Scales,
-    given_scales,
-    tabulated_scales,
-)
-from mlpot.transfer.carry import FineTuning, carry
 from mlpot.transfer.donor import complete_donors
-from mlpot.transfer.freeze import freeze
+from mlpot.transfer.strategy import Strategy, begin, fine_tune
 
 
-class TransferRecipe(ReportedRecipe):
+class TransferRecipe(Strategy, ReportedRecipe):
     """Everything that ``mlpot transfer`` needs to know.
 
     ``model``: path or name of the potential to start from. ``targets``: elements of the new
-    one. ``donors``: which element of the model serves each target, where it is not obvious.
-    ``scales``: ``fit`` (force matching on the training frames, one pair for all targets),
-    ``properties`` (from ``properties``, or tabulated experiment), ``none`` (both 1), or the
-    scales of each target relative to its donor (1 and 1 where nothing is said); by default
-    ``properties`` if these are given or there are no data, else ``fit``. ``freeze``: shell
-    patterns of weights that stay the donor's. ``fit``: the fine-tuning, with the
-    defaults of :class:`~mlpot.transfer.carry.FineTuning`.
+    one. The other keys are the means of the transfer
+    (:class:`~mlpot.transfer.strategy.Strategy`).
     """
 
     model: str
     targets: list[str] = Field(min_length=1)
-    donors: dict[str, str] = Field(default={})
     data: DataSections | None = None
-    scales: Literal["fit", "properties", "none"] | dict[str, ElementScales] | None = None
-    properties: PropertiesSection | None = None
-    freeze: list[str] = Field(default=[])
-    fit: FineTuning = FineTuning()
     hardware: Hardware = Hardware()
 
     @field_validator("targets", mode="before")
@@ -62,13 +43,18 @@ class TransferRecipe(ReportedRecipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.data is None and self.scales == "fit":
-            raise ValueError("scales: fit needs labelled frames; give data, or scales: properties.")
-        if self.data is None and "fit" in self.model_fields_set and self.fit.epochs > 0:
-            raise ValueError("fit: there is nothing to fine-tune on; give data, or epochs: 0.")
-        if self.properties is not None and self.scales not in (None, "properties"):
-            how = self.scales if isinstance(self.scales, str) else "given for each target"
-            raise ValueError(f"properties are given, but scales: {how} does not use them.")
+        if self.data is None:
+            if self.scales == "fit":
+                raise ValueError("scales: fit needs labelled frames; give data, or scales: properties.")
+            if "fit" in self.model_fields_set and self.fit.epochs > 0:
+                raise ValueError("fit: there is nothing to fine-tune on; give data, or epochs: 0.")
+            for name in ("head", "replay"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs labelled frames of the targets; give data.")
+        if self.adapters is not None and self.fit.epochs == 0:
+            raise ValueError("adapters: with fit.epochs: 0 there is nothing to adapt; leave them out.")
+        if self.replay is not None and self.replay.data is None:
+            raise ValueError("replay: say where the donor's own frames are (replay.data).")
         return self
 
     def resolved(self, donors: dict[str, str]) -> TransferRecipe:
@@ -118,13 +104,13 @@ def transfer(
     resumed = check_run(run, resume)
     header = read_header(recipe.model)
     donor = load_model(recipe.model, torch.float64 if header["precision"] == "float64" else torch.float32)
-    recipe = recipe.resolved(complete_donors(donor, recipe.targets, recipe.donors))
+    recipe = recipe.resolved(complete_donors(donor.symbols, recipe.targets, recipe.donors))
     sets = load_sections(recipe.data) if recipe.data is not None else None
     frames, validation = (sets.train, sets.validation) if sets is not None else ([], [])
     check_keys(frames, recipe.group_by, "group_by")
-    carried = carry(donor, recipe.targets, frames, recipe.donors, _scales(recipe))
-    model = carried.model
-    freeze(model, recipe.freeze, carried.report)
+    replayed = _replayed(recipe, len(frames))
+    begun = begin(donor, recipe.targets, recipe.donors, frames, recipe, replayed)
+    carried, model = begun.carried, begun.model
     summary: dict[str, Any] = {
         "run": str(run),
         "model": str(run / "model.safetensors"),
@@ -137,6 +123,8 @@ def transfer(
             "residual_eV_per_atom": carried.offset_residual,
         },
         "frames": sets.counts() if sets is not None else None,
+        "replayed": len(replayed),
+        "head": begun.head.asdict() if begun.head is not None else None,
         "notes": [*(sets.notes if sets is not None else []), *carried.report.notes],
     }
     leads = recipe.hardware.leads()
@@ -146,7 +134,7 @@ def transfer(
     model.provenance["parent"] |= {"file": recipe.model, "checksum": header["checksum"]}
     model.provenance = {"kind": "transfer", **model.provenance, **provenance(recipe, sets)}
     if frames and recipe.fit.epochs > 0:
-        result = fit(model, frames, validation, recipe.fit, run, resume, progress, hardware=recipe.hardware)
+        result = fine_tune(begun, validation, recipe.fit, run, resume, progress, recipe.hardware)
         summary |= {"epochs": result.epochs, "seconds": result.seconds}
     elif leads:
         save_model(model, run / "model.safetensors")
@@ -163,30 +151,12 @@ def transfer(
     return summary
 
 
+def _replayed(recipe: TransferRecipe, targets: int) -> list[Frame]:
+    """Return the frames of the donor that are trained on beside those of the targets."""
+    if recipe.replay is None or recipe.replay.data is None:
+        return []
+    return recipe.replay.draw(recipe.replay.data.load().train, targets, recipe.fit.seed)
+
+
 def _errors(model: Potential, frames: Sequence[Frame]) -> dict[str, Any] | None:
     return asdict(summarise(frames, model.predict(frames))) if frames else None
-
-
-def _scales(recipe: TransferRecipe) -> dict[str, Scales] | None:
-    """Return the scales of each target that the recipe decides; ``None`` where the frames shall."""
-    if recipe.scales == "fit":
-        return None
-    if isinstance(recipe.scales, dict):
-        return given_scales(recipe.scales, recipe.targets)
-    if recipe.scales == "none":
-        return dict.fromkeys(recipe.targets, Scales(1.0, 1.0, "none: the donor's units"))
-    pairs = {target: (donor, target) for target, donor in recipe.donors.items()}
-    # Next to others, an element that serves itself stays as it is; alone, it is carried to new properties.
-    foreign = {pair for pair in pairs.values() if pair[0] != pair[1]} or set(pairs.values())
-    if recipe.properties is not None and len(foreign) > 1:
-        raise RecipeError(
-            f"properties serve one target, not {', '.join(recipe.targets)}; give `scales` for each target, "
-            "or labelled frames (--data) to fit them."
-        )
-
-    def scales(pair: tuple[str, str]) -> Scales:
-        if pair not in foreign:
-            return Scales(1.0, 1.0, "its own donor")
-        return recipe.properties.scales() if recipe.properties is not None else tabulated_scales(*pair)
-
-    return {target: scales(pair) for target, pair in pairs.items()}

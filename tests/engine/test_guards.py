@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from mlpot.engine.guards import Interrupted, alone_in, interruptible
-from mlpot.errors import RecipeError
+from mlpot.engine.guards import alone_in, interruptible
+from mlpot.errors import Interrupted, RecipeError
 
 
 def test_a_folder_is_for_one_run_at_a_time(tmp_path):
@@ -47,6 +47,16 @@ def test_signals_become_an_error_with_a_message(number):
         threading.Event().wait(5)
     assert caught.value.exit_status == 130
     assert signal.getsignal(number) is before
+
+
+def test_the_message_is_that_of_the_command_that_was_given():
+    with (
+        pytest.raises(Interrupted, match=r"^runs/study: the same command continues"),
+        interruptible("runs/study: the same command continues"),
+        interruptible("runs/study/fit: continue with --resume"),
+    ):
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(5)
 
 
 def test_other_threads_leave_signals_alone():

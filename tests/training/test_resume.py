@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from mlpot.data.files import read_frames, write_frames
-from mlpot.errors import ModelFileError, RecipeError
+from mlpot.errors import Interrupted, ModelFileError, RecipeError
 from mlpot.model.file import load_model
-from mlpot.training.fit import Interrupted, check_run, fit
+from mlpot.training.fit import check_run, fit
 from mlpot.training.initialise import new_potential
 from mlpot.training.settings import FitSettings
 

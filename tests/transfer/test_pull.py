@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from mlpot.errors import RecipeError
+from mlpot.errors import Interrupted, RecipeError
 from mlpot.model.file import load_model
 from mlpot.recipe import parse_recipe
-from mlpot.training.fit import Interrupted, fit
+from mlpot.training.fit import fit
 from mlpot.training.module import learning_rate
 from mlpot.training.optimizer import MuonAdam, build_optimizer
 from mlpot.training.settings import FitSettings
