@@ -32,7 +32,7 @@ test-slow: $(VENV)/.ready  ## the long studies in small
 	$(BIN)/python -m pytest -m slow
 
 study: $(VENV)/.ready  ## the ab initio study (needs ../shared/data/mlearn)
-	$(BIN)/mlpot study recipes/mlearn_si_to_ge/study.yaml --out runs/mlearn_si_to_ge
+	$(BIN)/mlpot study recipes/studies/mlearn_si_to_ge.yaml --out runs/mlearn_si_to_ge
 
 benchmark: $(VENV)/.ready  ## speed beside mace-torch and nequip, each installed in an environment of its own
 	$(BIN)/python benchmarks/force_call.py

@@ -34,7 +34,7 @@ from mlpot.recipe import load_recipe
 from mlpot.reference.calculators import choose
 from mlpot.sampling.generate import generate, provenance
 from mlpot.sampling.plan import SamplingPlan
-from mlpot.studies.recipe import StudyRecipe
+from mlpot.studies.recipe import load_study
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import check_run
 from mlpot.training.run import TrainRecipe, train
@@ -42,7 +42,7 @@ from mlpot.transfer.run import TransferRecipe, transfer
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes"
-STUDY = load_recipe(StudyRecipe, RECIPES / "mlearn_si_to_ge/study.yaml")
+STUDY = load_study(RECIPES / "studies/mlearn_si_to_ge.yaml")
 #: Each arm: from which other, and what it is judged on.
 ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "pretrain": (None, ()),
@@ -119,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    test = DataSection(train=[STUDY.donor.test], validation=None).load().train
+    test = DataSection(train=[STUDY.donors["si"].test], validation=None).load().train
     germanium = load_recipe(TransferRecipe, RECIPES / "sige" / "joint.yaml").data[1]
     judges = {
         "si_test": test,

@@ -28,8 +28,7 @@ from mlpot.data.split import draw_frames
 from mlpot.model.file import load_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.radial import RadialBasis
-from mlpot.recipe import load_recipe
-from mlpot.studies.recipe import StudyRecipe
+from mlpot.studies.recipe import load_study
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
@@ -38,7 +37,9 @@ from mlpot.training.settings import FitSettings, LossSettings
 from mlpot.transfer.carry import FineTuning, carry
 
 HERE = Path(__file__).resolve().parent
-STUDY = load_recipe(StudyRecipe, HERE.parent / "recipes/mlearn_si_to_ge/study.yaml")
+STUDY = load_study(HERE.parent / "recipes/studies/mlearn_si_to_ge.yaml")
+#: Frames of germanium in the fine-tuning.
+FEW = 10
 BASE = FitSettings(epochs=8)
 CONFIG = NetworkConfig()
 
@@ -78,7 +79,7 @@ def scaled_like(power: float) -> object:
 
 def architecture(epochs: int) -> None:
     """Train variants on silicon."""
-    section = STUDY.donor.data.model_dump()
+    section = STUDY.donors["si"].data.model_dump()
     section["validation"] |= {"fraction": 0.15, "seed": 1}
     sets = DataSection.model_validate(section).load()
     base = BASE.model_copy(update={"epochs": epochs})
@@ -130,10 +131,10 @@ def fine_tuning(study: Path) -> None:
     results: list[dict] = []
     for what, settings in variants.items():
         for seed in STUDY.seeds:
-            few = draw_frames(pool, STUDY.target.frames, seed, STUDY.target.data.stratify).tolist()
+            few = draw_frames(pool, FEW, seed, STUDY.target.data.stratify).tolist()
             train, judges = [pool[i] for i in few], [f for i, f in enumerate(pool) if i not in set(few)]
-            donor = load_model(study / f"seed-{seed}" / "donor" / "model.safetensors")
-            model = carry(donor, [STUDY.target.element], train).model
+            (path,) = (study / "runs").glob(f"donor-si-seed{seed}-*/model.safetensors")
+            model = carry(load_model(path), STUDY.target.elements, train).model
             with tempfile.TemporaryDirectory() as run:
                 fit(model, train, [], settings.model_copy(update={"seed": seed}), run)
             report(results, "fine_tuning", f"{what}, seed {seed}", model, judges)

@@ -1,14 +1,13 @@
 """Write the tables of README.md and docs/ from committed results; none is typed by hand.
 
 python benchmarks/readme_numbers.py            # rewrites the sections between the marks
-python benchmarks/readme_numbers.py --collect  # first takes the study's results and picture from runs/
+python benchmarks/readme_numbers.py --collect  # first takes the results and pictures of studies from runs/
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -19,60 +18,17 @@ import accuracy_numbers
 import calculator_numbers
 import dft_numbers
 import speed_numbers
+import study_numbers
 from streaming import numbers
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- numbers -->", "<!-- end of numbers -->"
-ARMS = {
-    "scratch": "from scratch, best of three learning rates",
-    "plain": "silicon as it is (offsets re-estimated)",
-    "reduced": "silicon in reduced units: two scalars",
-    "transfer": "transferred: reduced units, fine-tuned",
-}
-
-
-def collect() -> None:
-    """Keep the study's results and its picture."""
-    run = ROOT / "runs" / "mlearn_si_to_ge"
-    shutil.copy(run / "results.json", RESULTS / "mlearn_si_to_ge.json")
-    (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
-    shutil.copy(run / "figures" / "forces.png", ROOT / "docs" / "images" / "forces.png")
 
 
 def tables() -> str:
-    """Return the section as Markdown."""
-    study = json.loads((RESULTS / "mlearn_si_to_ge.json").read_text(encoding="utf-8"))
-    seeds = study["seeds"]
-    columns = (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2), ("stress_mae", 2))
-    head = (
-        "| | force MAE (meV/Å) | force RMSE | energy MAE (meV/atom) | stress MAE (GPa) |\n|---"
-        + 4 * "|---"
-        + "|"
-    )
-    lines = [
-        f"PBE labels (mlearn, Zuo et al. 2020), {len(seeds)} seeds, mean and range; from",
-        "`mlpot study recipes/mlearn_si_to_ge/study.yaml --out runs/mlearn_si_to_ge`:",
-        "",
-        head,
-    ]
-
-    def row(name: str, summaries: list[dict]) -> str:
-        cells = [
-            accuracy_numbers.cell([summary[key] for summary in summaries], digits) for key, digits in columns
-        ]
-        return f"| {name} | " + " | ".join(cells) + " |"
-
-    lines.append(row("**silicon** on `si_test`", [seed["donor"]["test"]["all"] for seed in seeds]))
-    frames = len(seeds[0]["frames"])
-    held = seeds[0]["arms"]["transfer"]["holdout"]["all"]["frames"]
-    for arm, name in ARMS.items():
-        entry = [seed["arms"][arm]["holdout"]["all"] for seed in seeds]
-        lines.append(row(f"**germanium**, {frames} frames: {name}", entry))
-    lines += ["", f"Germanium is judged on {held} frames of `ge_train` held out in whole groups.", ""]
-    lines += [f"- {sentence}" for sentence in study["verdict"]]
-    lines += ["", *accuracy_numbers.summary(), "", *speed_numbers.summary()]
-    return "\n".join(lines)
+    """Return the section of README.md as Markdown."""
+    return "\n".join([*study_numbers.summary(), *accuracy_numbers.summary(), "", *speed_numbers.summary()])
 
 
 def choices() -> str:
@@ -107,15 +63,16 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "speed.md": f"{START}\n{speed_numbers.page()}\n{END}",
         ROOT / "docs" / "calculators.md": f"{START}\n{calculator_numbers.page()}\n{END}",
         ROOT / "docs" / "dft.md": f"{START}\n{dft_numbers.page()}\n{END}",
+        ROOT / "docs" / "studies.md": f"{START}\n{study_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Rewrite numbers in documents from committed results.")
-    parser.add_argument("--collect", action="store_true", help="take the study's results from runs/ first")
+    parser.add_argument("--collect", action="store_true", help="take the results of studies from runs/ first")
     if parser.parse_args().collect:
-        collect()
+        study_numbers.collect()
     for path, section in sections().items():
         text = path.read_text(encoding="utf-8")
         path.write_text(text.split(START)[0] + section + text.split(END)[1], encoding="utf-8")

@@ -13,7 +13,7 @@ from mlpot.labelling.dft.convergence import ConvergenceRecipe
 from mlpot.labelling.recipe import LabelRecipe
 from mlpot.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, read_yaml
 from mlpot.sampling.plan import SamplingPlan
-from mlpot.studies.recipe import StudyRecipe
+from mlpot.studies.recipe import StudyRecipe, load_study
 from mlpot.training.run import TrainRecipe
 from mlpot.training.settings import FitSettings
 from mlpot.transfer.run import TransferRecipe
@@ -132,7 +132,7 @@ SHIPPED = {
     **{f"dft/convergence_{element}.yaml": ConvergenceRecipe for element in ("si", "ge")},
     **{f"data/{form}_{element}.yaml": SamplingPlan for form in ("sw", "tersoff") for element in ("si", "ge")},
     **{f"pbe/{element}_structures.yaml": SamplingPlan for element in ("si", "ge")},
-    **{f"{folder}/study.yaml": StudyRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
+    **{f"studies/{name}_si_to_ge.yaml": StudyRecipe for name in ("sw", "pbe", "mlearn")},
     **{f"{folder}/train_si.yaml": TrainRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"sige/{name}.yaml": TrainRecipe for name in ("pretrain", "unpretrained")},
     **{
@@ -152,4 +152,8 @@ def test_every_shipped_recipe_is_known():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_are_valid(name):
     folder = Path(__file__).resolve().parents[1] / "recipes"
-    assert isinstance(load_recipe(SHIPPED[name], folder / name), SHIPPED[name])
+    if SHIPPED[name] is StudyRecipe:
+        for profile in (None, *read_yaml(folder / name).get("profiles", {})):
+            assert isinstance(load_study(folder / name, profile), StudyRecipe)
+    else:
+        assert isinstance(load_recipe(SHIPPED[name], folder / name), SHIPPED[name])

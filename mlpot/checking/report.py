@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import numpy as np
 from mlpot.atomic import replacing
 from mlpot.checking.finding import SEVERITIES, Finding, worst_first
 from mlpot.checking.survey import Survey
+from mlpot.page import page, picture, png, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,11 +85,6 @@ def collect_points(data: Survey) -> dict[str, dict[str, list[float]]]:
 
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
-table{border-collapse:collapse;margin:1rem 0}
-th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-img{max-width:100%}
 .finding{border-left:4px solid;padding:.4rem 1rem;margin:.8rem 0}
 .error{border-color:#b3261e;background:#fbeeed}
 .warning{border-color:#b8860b;background:#fbf6e8}
@@ -98,18 +92,14 @@ img{max-width:100%}
 .finding p{margin:.2rem 0}
 .action{color:#444}
 details{color:#555;font-size:.85rem}
-figcaption{color:#555;font-size:.9rem}
 """
 
 
 def _page(report: Report) -> str:
     escape = html.escape
-    title = f"Check of {report.data}"
     beside = [f"against {report.against}"] if report.against else []
     beside += [f"with {report.model}"] if report.model else []
     parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        f"<title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>",
         f"<p>{escape(', '.join(beside))}</p>" if beside else "",
         "<p>" + ", ".join(f"{number} {severity}s" for severity, number in report.tally.items()) + "</p>",
     ]
@@ -127,28 +117,19 @@ def _page(report: Report) -> str:
         parts.append("</div>")
     for name, counted in report.counts.items():
         parts.append(f"<h2>{escape(name)}</h2>" + _group_table(counted))
-    for caption, figure in _figures(report.points):
-        image = base64.b64encode(_png(figure)).decode()
-        parts.append(
-            f"<figure><img alt='{escape(caption)}' src='data:image/png;base64,{image}'>"
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
-        )
-    return "\n".join(parts)
+    parts += [picture(caption, png(figure)) for caption, figure in _figures(report.points)]
+    return page(f"Check of {report.data}", parts, _STYLE)
 
 
 def _group_table(counted: Mapping[str, Any]) -> str:
     header = ["group", "frames", "atoms", "energy", "forces", "stress", "lowest, median, highest eV/atom"]
-    rows = [_cells("th", header)]
+    rows = []
     for name, own in {"all": counted, **counted["groups"]}.items():
         energies = own.get("energy_eV_per_atom")
         span = ", ".join(f"{value:.3f}" for value in energies) if energies else "–"
         labels = [str(number) for number in own["labels"].values()]
-        rows.append(_cells("td", [name, str(own["frames"]), str(own["atoms"]), *labels, span]))
-    return "<table>" + "".join(rows) + "</table>"
-
-
-def _cells(tag: str, texts: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
+        rows.append([name, str(own["frames"]), str(own["atoms"]), *labels, span])
+    return table(header, rows)
 
 
 def _figures(points: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[str, Figure]]:
@@ -170,9 +151,3 @@ def _figures(points: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[
         axes.spines[["top", "right"]].set_visible(False)
         figures.append((f"{axis} of each frame, by group", figure))
     return figures
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
-    return buffer.getvalue()

@@ -1,211 +1,278 @@
-"""One HTML page that tells the outcome of a study, plots inside, nothing loaded from elsewhere."""
+"""The page that tells the outcome of a study, and its figures as files."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from mlpot.studies.compare import ARMS
+from mlpot.atomic import replacing
+from mlpot.page import page, picture, png, table
+from mlpot.studies import figures
+from mlpot.studies.cost import Spent, cost
+from mlpot.studies.signs import alive_fraction, entries, signs, temperatures
+from mlpot.studies.statistics import (
+    equivalence,
+    learning_curve,
+    main_domain,
+    number,
+    reference_size,
+)
+from mlpot.studies.verdict import verdict
 
-COLOURS = {
-    "scratch": "#b3552e",
-    "plain": "#8a8a8a",
-    "reduced": "#4c86b8",
-    "transfer": "#1b6b3a",
-}
-NAMES = {
-    "scratch": "from scratch",
-    "plain": "donor as is",
-    "reduced": "two scalars",
-    "transfer": "transferred",
-}
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
-table{border-collapse:collapse;margin:1rem 0}
-th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-img{max-width:100%}
-figcaption{color:#555;font-size:.9rem}
-.verdict{background:#eef5ef;border-left:4px solid #1b6b3a;padding:.6rem 1rem}
+Results = Mapping[str, Any]
+Table = tuple[list[str], list[list[str]]]
+
+_STYLE = f"""
+.verdict{{background:#f2f5f9;border-left:4px solid #444;padding:.6rem 1rem}}
+.verdict p{{margin:.5rem 0}}
+.better td:first-child{{border-left:6px solid {figures.OUTCOMES["better"]}}}
+.worse td:first-child{{border-left:6px solid {figures.OUTCOMES["worse"]}}}
+.none td:first-child{{border-left:6px solid #ccc}}
+.better td{{background:#e6f1f8}}
+.worse td{{background:#fbeadf}}
 """
+_READING = (
+    "Errors are mean absolute errors on a hold-out no arm ever saw. Means over seeds are geometric; in "
+    "brackets are 95 % intervals (Student's t over seeds, on logarithms). Arms are compared by the ratio of "
+    "their errors, paired by seed: below 1 is better. Better and worse mean p < 0.05 after Holm's correction "
+    "over the comparisons made together (all sizes of a curve; all rows of a table of signs; all groups and "
+    "domains; all other arms); the intervals themselves are not corrected. Equivalent frames: where the "
+    "baseline's curve, interpolated linearly in the logarithms seed by seed, first comes down to the same "
+    "error; beyond the sizes tried it is a bound. Survival is compared between potentials (seeds): exact "
+    "permutation test, intervals of Clopper and Pearson and of Newcombe."
+)
 
 
-def _png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
-    return buffer.getvalue()
+def error_table(results: Results, metric: str = "forces_mae") -> Table:
+    """Return header and rows of an error per arm and size: mean over seeds and its interval."""
+    curves = {
+        arm: {p.size: p.error for p in learning_curve(results["runs"], arm, metric, main_domain(results))}
+        for arm in results["arms"]
+    }
+    sizes = sorted({size for curve in curves.values() for size in curve})
+    rows = [
+        [arm, *(str(curve[size]) if size in curve else "–" for size in sizes)]
+        for arm, curve in curves.items()
+    ]
+    return ["arm", *(f"n = {size}" for size in sizes)], [row for row in rows if set(row[1:]) - {"–"}]
 
 
-def force_figure(seeds: Sequence[dict[str, Any]]) -> Figure:
-    """Plot the hold-out force error of every arm and seed."""
-    figure = Figure(figsize=(6.4, 3.2))
-    axes = figure.subplots()
-    for place, arm in enumerate(ARMS):
-        values = [seed["arms"][arm]["holdout"]["all"]["forces_mae"] for seed in seeds]
-        axes.bar(place, np.mean(values), color=COLOURS[arm], alpha=0.35, width=0.6)
-        axes.plot(place + np.linspace(-0.12, 0.12, len(values)), values, "o", color=COLOURS[arm])
-        label = f"{np.mean(values):.0f}"
-        axes.annotate(label, (place, max(values)), (0, 5), textcoords="offset points", ha="center")
-    axes.set_xticks(range(len(ARMS)), [NAMES[arm] for arm in ARMS])
-    axes.set_ylabel("force MAE on the hold-out (meV/Å)")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+def equivalence_table(results: Results) -> Table:
+    """Return header and rows of the baseline's frames that match each arm's, by size."""
+    baseline, domain = results["baseline"], main_domain(results)
+    found = {
+        arm: {one.size: str(one) for one in equivalence(results["runs"], arm, baseline, domain=domain)}
+        for arm in results["arms"]
+        if arm != baseline
+    }
+    sizes = sorted({size for own in found.values() for size in own})
+    rows = [[arm, *(own.get(size, "–") for size in sizes)] for arm, own in found.items() if own]
+    return [f"frames of {baseline} to match", *(f"n = {size}" for size in sizes)], rows
 
 
-def learning_figure(rows: Sequence[dict[str, float]], element: str) -> Figure:
-    """Plot how the donor learned: validation force error over epochs."""
-    figure = Figure(figsize=(6.4, 2.8))
-    axes = figure.subplots()
-    axes.semilogy(
-        [row["epoch"] for row in rows], [row["forces_mae"] for row in rows], color=COLOURS["reduced"]
-    )
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("validation force MAE (meV/Å)")
-    axes.set_title(f"{element}: learning")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+def signs_table(results: Results) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return header, rows and row classes of every quantity out of target, the worst first."""
+    favourite, baseline = results["favourite"], results["baseline"]
+    header = ["", "quantity", "verdict", "effect", favourite, baseline, "better in seeds", "p (Holm)"]
+    rows, classes = [], []
+    for one in signs(results):
+        p = "–" if one.adjusted is None else "< 0.001" if one.adjusted < 1e-3 else f"{one.adjusted:.3f}"
+        effect = "–" if one.effect is None else f"{one.kind} {one.effect}"
+        ours, theirs = (str(value) if value is not None else "–" for value in (one.ours, one.theirs))
+        better = f"{one.better} of {one.n}"
+        what = f"{one.what} ({one.unit})" if one.unit else one.what
+        rows.append([figures.SIGN[one.outcome], what, one.outcome, effect, ours, theirs, better, p])
+        classes.append(one.outcome if one.outcome in figures.OUTCOMES else "none")
+    return header, rows, classes
 
 
-def parity_figure(pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Plot predicted against true force components of arms, (label, prediction) each."""
-    figure = Figure(figsize=(3.3 * len(pairs), 3.3))
-    panels = np.atleast_1d(figure.subplots(1, len(pairs), sharex=True, sharey=True))
-    for axes, (arm, (true, predicted)) in zip(panels, pairs.items(), strict=True):
-        axes.plot(true, predicted, ".", ms=1.5, color=COLOURS[arm], rasterized=True)
-        low, high = float(true.min()), float(true.max())
-        axes.plot([low, high], [low, high], "k-", lw=0.6)
-        axes.set_title(NAMES[arm])
-        axes.set_xlabel("true force (eV/Å)")
-    panels[0].set_ylabel("predicted force (eV/Å)")
-    return figure
-
-
-def survival_figure(dynamics: dict[str, Any]) -> Figure:
-    """Plot Kaplan–Meier survival curves of the arms, one panel per temperature."""
-    first = next(iter(dynamics.values()))
-    figure = Figure(figsize=(3.2 * len(first["temperatures"]), 2.8))
-    panels = np.atleast_1d(figure.subplots(1, len(first["temperatures"]), sharey=True))
-    for arm, result in dynamics.items():
-        for axes, entry in zip(panels, result["temperatures"], strict=True):
-            curve = entry["curve"]
-            end = result["protocol"]["time_ps"]
-            times = [0.0, *curve["time_ps"], end]
-            values = [1.0, *curve["survival"], curve["survival"][-1] if curve["survival"] else 1.0]
-            axes.step(times, values, where="post", color=COLOURS[arm], label=NAMES[arm])
-            axes.set_title(f"{entry['temperature_K']:g} K")
-            axes.set_xlabel("time (ps)")
-            axes.set_ylim(-0.03, 1.05)
-    panels[0].set_ylabel("fraction alive")
-    panels[0].legend(fontsize=8, frameon=False)
-    return figure
-
-
-def radial_figure(dynamics: dict[str, Any]) -> Figure:
-    """Plot radial distributions of the arms against the reference dynamics."""
-    first = next(iter(dynamics.values()))
-    figure = Figure(figsize=(3.2 * len(first["temperatures"]), 2.8))
-    panels = np.atleast_1d(figure.subplots(1, len(first["temperatures"]), sharey=True))
-    for place, axes in enumerate(panels):
-        radials = {arm: result["temperatures"][place]["radial"] for arm, result in dynamics.items()}
-        compared = {arm: radial for arm, radial in radials.items() if radial is not None}
-        # The reference runs are the same for every arm: any arm that was compared can show them.
-        for radial in list(compared.values())[:1]:
-            axes.plot(radial["r"], radial["reference"], color="black", lw=2, alpha=0.5, label="reference")
-        for arm, radial in compared.items():
-            axes.plot(radial["r"], radial["model"], color=COLOURS[arm], lw=1, label=NAMES[arm])
-        axes.set_title(f"{first['temperatures'][place]['temperature_K']:g} K")
-        axes.set_xlabel("r (Å)")
-    panels[0].set_ylabel("g(r)")
-    panels[0].legend(fontsize=8, frameon=False)
-    return figure
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def error_table(seeds: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the errors per arm and seed on the hold-out."""
-    header = ["arm", "seed", "F MAE meV/Å", "F RMSE", "E MAE meV/atom", "stress MAE GPa"]
+def dynamics_table(results: Results) -> Table:
+    """Return header and rows of survival and radial distribution per arm and temperature."""
+    dynamics = results.get("dynamics") or {}
+    header = [
+        "arm",
+        "T (K)",
+        "potentials",
+        "runs alive",
+        "fraction",
+        "shortest (ps)",
+        "g(r) error",
+        "stopped by",
+    ]
     rows = []
-    for arm in ARMS:
-        for seed in seeds:
-            errors = seed["arms"][arm]["holdout"]["all"]
-            numbers = [_number(errors[k]) for k in ("forces_mae", "forces_rmse", "energy_mae")]
-            rows.append([NAMES[arm], str(seed["seed"]), *numbers, _number(errors["stress_mae"], 2)])
-    return header, rows
-
-
-def dynamics_table(dynamics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of survival per arm and temperature."""
-    header = ["arm", "T (K)", "alive", "95 %", "min ps", "g(r) error", "stopped by"]
-    rows = []
-    for arm, result in dynamics.items():
-        for entry in result["temperatures"]:
-            runs = entry["runs"]
-            reasons = sorted({run["reason"] for run in runs if run["reason"]})
-            radial = entry["radial"]
+    for arm in dynamics:
+        for kelvin in temperatures({arm: dynamics[arm]}):
+            own = entries(dynamics, arm, kelvin)
+            runs = [run for entry in own.values() for run in entry["runs"]]
+            alive = alive_fraction(
+                {s: sum(r["censored"] for r in e["runs"]) / len(e["runs"]) for s, e in own.items()}
+            )
+            radial = [entry["radial"]["error"] for entry in own.values() if entry["radial"]]
+            g = f"{number(sum(radial) / len(radial))} ({len(radial)})" if radial else "–"
             rows.append(
                 [
-                    NAMES[arm],
-                    f"{entry['temperature_K']:g}",
-                    f"{sum(run['censored'] for run in runs)}/{len(runs)}",
-                    " – ".join(f"{bound:.2f}" for bound in entry["survival_95"]),
-                    f"{min(run['survived_ps'] for run in runs):.2f}",
-                    "–" if radial is None else f"{radial['error']:.3f}",
-                    "; ".join(reasons) or "–",
+                    arm,
+                    f"{kelvin:g}",
+                    str(len(own)),
+                    f"{sum(run['censored'] for run in runs)} of {len(runs)}",
+                    str(alive),
+                    number(min(run["survived_ps"] for run in runs)),
+                    g,
+                    "; ".join(sorted({run["reason"] for run in runs if run["reason"]})) or "–",
                 ]
             )
     return header, rows
 
 
-def write_report(path: Path, results: dict[str, Any], figures: dict[str, tuple[str, Figure]]) -> None:
-    """Write the page, and its figures beside it in ``figures/NAME.png``.
+def cost_table(results: Results) -> Table:
+    """Return header and rows of what a run of each arm costs, its donors, and all runs together."""
+    size = reference_size(results)
+    header = [
+        "arm",
+        "steps",
+        "s",
+        "CPU s",
+        "J",
+        "donors: steps",
+        "s",
+        "CPU s",
+        "J",
+        "runs",
+        "all: s",
+        "CPU s",
+        "J",
+    ]
+    found = cost(results)
+    rows = [
+        [one.arm, *_spent(one.run), *_spent(one.donors), str(one.runs), *_spent(one.total)[1:]]
+        for one in found
+    ]
+    header[0] = f"arm, n = {size}"
+    return header, rows
+
+
+def _spent(spent: Spent | None) -> list[str]:
+    values = (None,) * 4 if spent is None else (spent.steps, spent.seconds, spent.cpu_seconds, spent.joules)
+    return [number(value) for value in values]
+
+
+def donors_table(results: Results) -> Table:
+    """Return header and rows of the donors; F and E: MAE of forces and energies (meV/Å, meV/atom)."""
+    header = [
+        "donor",
+        "seed",
+        "frames",
+        "steps",
+        "s",
+        "CPU s",
+        "validation F MAE",
+        "test F MAE",
+        "test E MAE",
+    ]
+    rows = []
+    for donor in results.get("donors", []):
+        validation, test = ((donor.get(name) or {}).get("all", {}) for name in ("validation", "test"))
+        numbers = [donor.get(name) for name in ("frames", "steps", "seconds", "cpu_seconds")]
+        numbers += [validation.get("forces_mae"), test.get("forces_mae"), test.get("energy_mae")]
+        rows.append([donor["donor"], str(donor["seed"]), *(number(value) for value in numbers)])
+    return header, rows
+
+
+def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
+    """Return caption and figure by name, those for which there is something to draw."""
+    favourite, baseline, size = results["favourite"], results["baseline"], reference_size(results)
+    drawn = {
+        "learning": (
+            "Force error over the number of frames trained on; bands: 95 % over seeds.",
+            figures.learning_figure(results),
+        ),
+        "arms": (
+            f"All arms with {size} frames: a dot a seed, mean and 95 % interval.",
+            figures.arms_figure(results),
+        ),
+        "equivalence": (
+            f"Frames of {baseline} that match the force error of the arms. Lines: means over seeds; small "
+            f"marks: seeds of {favourite}; triangles: bounds, up for at least, down for at most.",
+            figures.equivalence_figure(results),
+        ),
+        "signs": (
+            f"Out of target with {size} frames, {favourite} against {baseline}, the worst on top: − worse, + "
+            "better, 0 no significant difference, ? nothing can be said. 95 % intervals.",
+            figures.signs_figure(results),
+        ),
+        "domains": (
+            "Force error by group of the hold-out, a panel for each part of the pool trained on.",
+            figures.domains_figure(results),
+        ),
+        "survival": (
+            "Survival in molecular dynamics (Kaplan-Meier over all runs of all potentials). The band, of "
+            "Greenwood or exact, takes runs with the same potential for independent.",
+            figures.survival_figure(results),
+        ),
+        "radial": (
+            "Radial distribution against that of the true dynamics, means over the potentials that lasted.",
+            figures.radial_figure(results),
+        ),
+        "cost": (
+            f"Cost of one run with {size} frames; hatched: the donors it needs, trained once for all.",
+            figures.cost_figure(results),
+        ),
+    }
+    return {name: (caption, figure) for name, (caption, figure) in drawn.items() if figure is not None}
+
+
+def write_report(folder: str | Path, results: Results) -> None:
+    """Write ``report.html``, complete in itself, and its figures in ``figures/NAME.png``.
 
     Parameters
     ----------
-    path
-        The page.
+    folder
+        Of the study.
     results
-        As :func:`mlpot.studies.run.run_study` returns them.
-    figures
-        Caption and figure by name.
+        ``results.json``. Its ``verdict`` is shown; without one it is computed.
     """
-    seeds = results["seeds"]
-    parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        f"<title>{html.escape(results['title'])}</title><style>{_STYLE}</style>",
-        f"<h1>{html.escape(results['title'])}</h1>",
-        "<div class='verdict'>" + "".join(f"<p>{html.escape(v)}</p>" for v in results["verdict"]) + "</div>",
-    ]
-    folder = path.parent / "figures"
-    folder.mkdir(exist_ok=True)
-    for name, (caption, figure) in figures.items():
-        image = _png(figure)
-        (folder / f"{name}.png").write_bytes(image)
-        parts.append(
-            f"<figure><img alt='{html.escape(caption)}' "
-            f"src='data:image/png;base64,{base64.b64encode(image).decode()}'>"
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        )
-    parts.append("<h2>Errors on the hold-out</h2>" + _table(*error_table(seeds)))
-    if results.get("dynamics"):
-        parts.append("<h2>Molecular dynamics</h2>" + _table(*dynamics_table(results["dynamics"])))
+    folder = Path(folder)
+    said = results.get("verdict") or verdict(results)
+    parts = ["<div class='verdict'>" + "".join(f"<p>{html.escape(text)}</p>" for text in said) + "</div>"]
+    if results["runs"]:
+        for name, (caption, figure) in all_figures(results).items():
+            image = png(figure)
+            with replacing(folder / "figures" / f"{name}.png") as partial:
+                partial.write_bytes(image)
+            parts.append(picture(caption, image))
+        parts += _tables(results)
+    parts.append(f"<h2>How to read this</h2><p class='remark'>{html.escape(_READING)}</p>")
     parts.append(f"<h2>How this was made</h2><pre>{html.escape(results['recipe'])}</pre>")
-    path.write_text("\n".join(parts), encoding="utf-8")
+    with replacing(folder / "report.html") as partial:
+        partial.write_text(page(results["title"], parts, _STYLE), encoding="utf-8")
+
+
+def _tables(results: Results) -> list[str]:
+    parts: list[str] = []
+    for title, metric in (
+        ("Forces on the hold-out, MAE in meV/Å", "forces_mae"),
+        ("Energies on the hold-out, MAE in meV/atom", "energy_mae"),
+        ("Stress on the hold-out, MAE in GPa", "stress_mae"),
+    ):
+        parts += _titled(title, error_table(results, metric))
+    parts += _titled("Equivalent frames", equivalence_table(results))
+    if results["favourite"] != results["baseline"]:
+        header, rows, classes = signs_table(results)
+        if rows:
+            parts.append(
+                f"<h2>Out of target, with {reference_size(results)} frames</h2>"
+                + table(header, rows, classes)
+            )
+    parts += _titled("Molecular dynamics", dynamics_table(results))
+    parts += _titled("Cost", cost_table(results))
+    parts += _titled("Donors, and their MAE in meV/Å and meV/atom", donors_table(results))
+    return parts
+
+
+def _titled(title: str, content: tuple[Sequence[str], Sequence[Sequence[str]]]) -> list[str]:
+    header, rows = content
+    return [f"<h2>{html.escape(title)}</h2>" + table(header, rows)] if rows else []

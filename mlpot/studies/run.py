@@ -1,31 +1,26 @@
-"""Run a study from its recipe to its report."""
+"""Run a study: its tasks in workers, each once, and the results and the report from their records."""
 
 from __future__ import annotations
 
-import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ase import Atoms
-from ase.build import bulk
-from matplotlib.figure import Figure
-
 from mlpot.atomic import replacing
-from mlpot.data.files import read_frames
-from mlpot.data.structure import read_structure
-from mlpot.errors import RecipeError
-from mlpot.recipe import recipe_text
-from mlpot.reference.classical import classical_calculator, force_field, lattice_constant
-from mlpot.simulation.calculator import MLPotCalculator
-from mlpot.simulation.stability import stability
-from mlpot.studies import report
-from mlpot.studies.compare import ARMS, Stage, TargetFrames, scratch_arm, train_donor, transfer_arms
-from mlpot.studies.recipe import DynamicsSection, StudyRecipe
-from mlpot.training.run import provenance
+from mlpot.engine.guards import alone_in, interruptible
+from mlpot.engine.settings import Engine, LocalEngine
+from mlpot.engine.start import start_workers
+from mlpot.engine.tasks import Tasks
+from mlpot.errors import Interrupted, MLPotError
+from mlpot.recipe import dump_recipe, recipe_text
+from mlpot.studies.plan import DonorTask, DynamicsTask, Plan, Task, make_plan
+from mlpot.studies.recipe import EVERYWHERE, FileDonor, StudyRecipe
+from mlpot.studies.report import write_report
+from mlpot.studies.verdict import verdict
+from mlpot.studies.work import Worker, best, record, starting_structure
 
 Say = Callable[[str], None]
 
@@ -33,219 +28,196 @@ Say = Callable[[str], None]
 def run_study(
     recipe: StudyRecipe, out: str | Path, say: Say = lambda text: None, progress: bool = False
 ) -> dict[str, Any]:
-    """Carry out a study; what an earlier, interrupted call finished is not done again.
+    """Carry out a study; what an earlier call finished, of this recipe or another, is not done again.
 
     Parameters
     ----------
     recipe
         What to compare.
     out
-        Run directory: ``seed-N/ARM/`` with models and records, ``results.json``,
-        ``report.html``, ``recipe.yaml``, ``split.json``.
+        Folder of the study: ``runs/KEY/`` with models and records, ``recipe.yaml``, ``split.json``,
+        ``results.json``, ``report.html``, ``figures/``. A changed recipe may be run in the same
+        folder: only what the change concerns is computed.
     say
-        Called with a line for every step begun.
+        Called with a line for every task that ends.
     progress
-        Show a progress bar for every fit.
+        With one local worker: show a progress bar for every fit.
 
     Returns
     -------
     dict
-        The content of ``results.json``.
+        The content of ``results.json``; see :func:`collect`.
 
     Raises
     ------
-    RecipeError
-        If ``out`` holds another study, or the recipe asks for what cannot be.
-    DataError
-        For data that cannot be read or divided as asked.
+    Interrupted
+        On Ctrl-C or SIGTERM; finished tasks and epochs are kept.
+    MLPotError
+        As :func:`~mlpot.studies.plan.make_plan`, before any computing; if a donor cannot be
+        trained; if workers cannot be had.
     """
     started = time.monotonic()
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    plan = recipe_text(recipe)
-    _keep(
-        out / "recipe.yaml",
-        plan,
-        f"{out}: holds a study of another recipe; choose another --out or remove it.",
-    )
-    donor = recipe.donor.data.load()
-    target = recipe.target.data.load()
-    if not target.validation:
-        raise RecipeError("target.data.validation: a study needs a hold-out; give a fraction or a file.")
-    test = read_frames(recipe.donor.test, recipe.donor.data.labels.keys()) if recipe.donor.test else []
-    _keep(
-        out / "split.json",
-        json.dumps({"donor": donor.membership(), "target": target.membership()}, indent=1),
-        f"{out / 'split.json'}: the data have changed since this study began; restore them, or choose "
-        "another --out.",
-    )
-    start = _start(recipe.dynamics, recipe.target.element) if recipe.dynamics is not None else None
-    frames = TargetFrames(target.train, target.validation, tuple(recipe.target.data.stratify))
-    config = recipe.model.network()
-    seeds = []
-    made = {"kind": "study", **provenance(recipe, None), "data": {**donor.files, **target.files}}
-    for seed in recipe.seeds:
-        stage = Stage(out / f"seed-{seed}", say, made, progress)
-        few, rest = frames.draw(recipe.target.frames, seed)
-        learning = recipe.donor.fit.model_copy(update={"seed": seed})
-        record = train_donor(
-            stage, donor.train, donor.validation, test, [recipe.donor.element], config, learning
-        )
-        tuning = recipe.target.fine_tuning.model_copy(update={"seed": seed})
-        arms = transfer_arms(stage, few, frames.holdout, recipe.target.element, tuning)
-        fresh = recipe.target.scratch.fit.model_copy(update={"seed": seed})
-        rates = recipe.target.scratch.rates
-        arms["scratch"] = scratch_arm(
-            stage, few, rest, frames.holdout, recipe.target.element, config, fresh, rates
-        )
-        seeds.append({"seed": seed, "frames": [f.source for f in few], "donor": record, "arms": arms})
-    results: dict[str, Any] = {"title": recipe.title, "seeds": seeds}
-    if recipe.dynamics is not None and start is not None:
-        stage = Stage(out / f"seed-{recipe.seeds[0]}", say)
-        results["dynamics"] = _dynamics(recipe.dynamics, start, stage)
-    results["verdict"] = verdict(recipe, results)
-    results["seconds"] = time.monotonic() - started
-    results["recipe"] = plan
-    with replacing(out / "results.json") as partial:
-        partial.write_text(json.dumps(results, indent=1))
-    say("report")
-    report.write_report(out / "report.html", results, _figures(recipe, out, results, frames))
+    plan = make_plan(recipe)
+    if recipe.dynamics is not None:
+        starting_structure(recipe.dynamics, recipe.target.elements)
+    notes: list[str] = []
+    with (
+        alone_in(out, "mlpot study", "--out", notes),
+        interruptible(f"{out}: interrupted; what is finished is kept there, the same command continues."),
+    ):
+        dump_recipe(recipe, out / "recipe.yaml")
+        _write_json(out / "split.json", plan.membership())
+        failed = _carry_out(plan, out, recipe.engine, say, progress)
+        results = collect(plan, out, failed)
+        results["notes"] = notes
+        results["seconds"] = time.monotonic() - started
+        _write_json(out / "results.json", results)
+        say("report")
+        write_report(out, results)
     return results
 
 
-def _keep(path: Path, text: str, refusal: str) -> None:
-    """Write down what a study rests on, or refuse if something else was written there before."""
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise RecipeError(refusal)
-    path.write_text(text, encoding="utf-8")
+def _carry_out(plan: Plan, out: Path, engine: Engine, say: Say, progress: bool) -> dict[str, str]:
+    """Do all tasks that are not done; return the reasons of those that could not be."""
+    done = {key for key in plan.tasks if record(out, key) is not None}
+    total, failed = len(plan.tasks), dict[str, str]()
+    if done:
+        say(f"{len(done)} of {total} tasks are done already")
+    if len(done) == total:
+        return failed
+    # One worker needs no process of its own, and shows the progress of its fits.
+    inline = isinstance(engine, LocalEngine) and engine.count() == 1
+    ended = _inline(plan, out, done, progress) if inline else _spread(plan, out, done, engine)
+    for key, outcome in ended:
+        if isinstance(outcome, Exception):
+            failed[key] = str(outcome)
+            say(f"[{len(done) + len(failed)}/{total}] {key}: FAILED: {outcome}")
+            if isinstance(plan.tasks[key], DonorTask):
+                raise MLPotError(f"{key} cannot be trained, so there is nothing to compare: {outcome}")
+        else:
+            done.add(key)
+            say(f"[{len(done) + len(failed)}/{total}] {key}{_told(plan.tasks[key], outcome)}")
+    for key, task in plan.tasks.items():
+        if key not in done and key not in failed:
+            failed[key] = f"needs {', '.join(need for need in task.needs if need not in done)}"
+    return failed
 
 
-def _start(dynamics: DynamicsSection, element: str) -> Atoms:
-    """Return the structure dynamics start from; refuse, before any computing, what cannot be."""
-    unknown = sorted(set(dynamics.arms) - set(ARMS))
-    if unknown:
-        raise RecipeError(f"dynamics.arms: {', '.join(unknown)} is no arm; choose among {', '.join(ARMS)}.")
-    if dynamics.structure is not None:
-        return read_structure(dynamics.structure)
-    if dynamics.reference is None:
-        raise RecipeError("dynamics: give `structure` (a file) or `reference` (a classical force field).")
-    if force_field(dynamics.reference).element != element:
-        raise RecipeError(f"dynamics.reference: {dynamics.reference} is not a force field of {element}.")
-    crystal = bulk(element, "diamond", a=lattice_constant(dynamics.reference), cubic=True)
-    return crystal.repeat(dynamics.repeat)
+Ended = Iterator[tuple[str, dict[str, Any] | Exception]]
 
 
-def _dynamics(dynamics: DynamicsSection, atoms: Atoms, stage: Stage) -> dict[str, Any]:
-    """Return stability records of the arms of a seed."""
-    records = {}
-    for arm in dynamics.arms:
-        path = stage.directory / arm / "dynamics.json"
-        if not path.exists():
-            stage.say(f"{stage.directory.name}: molecular dynamics, {arm}")
-            result = stability(
-                MLPotCalculator(stage.model(arm)),
-                atoms,
-                dynamics.temperatures,
-                dynamics.seeds,
-                dynamics.time_ps,
-                timestep_fs=dynamics.timestep_fs,
-                reference=classical_calculator(dynamics.reference) if dynamics.reference else None,
-            )
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(result.to_dict(), indent=1))
-        records[arm] = json.loads(path.read_text())
-    return records
+def _inline(plan: Plan, out: Path, done: set[str], progress: bool) -> Ended:
+    """Do the tasks in this process, one after the other; ``done`` grows as the caller hears of them."""
+    worker = Worker(plan, out, progress)
+    for key, task in plan.tasks.items():
+        if key not in done and done.issuperset(task.needs):
+            try:
+                outcome: dict[str, Any] | Exception = worker.do(key)
+            except Interrupted:
+                raise
+            except MLPotError as error:
+                outcome = error
+            yield key, outcome
 
 
-def verdict(recipe: StudyRecipe, results: dict[str, Any]) -> list[str]:
-    """Return what the numbers say, in sentences computed from them."""
-    mae = {
-        arm: [seed["arms"][arm]["holdout"]["all"]["forces_mae"] for seed in results["seeds"]] for arm in ARMS
-    }
-    mean = {arm: float(np.mean(values)) for arm, values in mae.items()}
-    wins = sum(t < s for t, s in zip(mae["transfer"], mae["scratch"], strict=True))
-    few, count = recipe.target.frames, len(results["seeds"])
-    source, element = recipe.donor.element, recipe.target.element
-    sentences = [
-        f"With {few} frames of {element}, transfer from {source} leaves a force error of "
-        f"{mean['transfer']:.0f} meV/Å on the hold-out, training from scratch {mean['scratch']:.0f} meV/Å "
-        f"(mean absolute, {count} seed{'s' if count > 1 else ''}); transfer is better in {wins} of {count}.",
-        f"Before any fine-tuning, two scalars fitted to the same frames bring the {source} potential from "
-        f"{mean['plain']:.0f} to {mean['reduced']:.0f} meV/Å.",
+def _spread(plan: Plan, out: Path, done: set[str], engine: Engine) -> Ended:
+    """Do the tasks in workers, each as soon as what it needs is done."""
+    waiting = {key: task for key, task in plan.tasks.items() if key not in done}
+    with closing(start_workers(engine, out)) as workers:
+        tasks = Tasks(workers, engine.retries)
+
+        def submit() -> None:
+            for key in [key for key, task in waiting.items() if done.issuperset(task.needs)]:
+                del waiting[key]
+                tasks.submit(key, "mlpot.studies.work:carry_out", {"folder": str(out.resolve()), "key": key})
+
+        submit()
+        for key, outcome in tasks:
+            yield key, outcome
+            submit()
+
+
+def _told(task: Task, outcome: dict[str, Any]) -> str:
+    """Return what is worth saying of a finished task."""
+    if isinstance(task, DynamicsTask):
+        return ""
+    errors = outcome["validation"] if isinstance(task, DonorTask) else (outcome["holdout"] or {}).get("all")
+    where = "validation" if isinstance(task, DonorTask) else "hold-out"
+    if not errors or errors["forces_mae"] is None:
+        return f": {outcome['diverged']}" if outcome.get("diverged") else ""
+    return f": {errors['forces_mae']:.1f} meV/Å on the {where}, {outcome['seconds']:.0f} s"
+
+
+def collect(plan: Plan, out: Path, failed: dict[str, str]) -> dict[str, Any]:
+    """Return the results of a study from the records of its tasks.
+
+    ``runs`` has one entry for each arm, domain, size and seed: of the candidates of a search the
+    one that is best on the selection frames. ``search`` has all candidates. ``dynamics`` has the
+    stability records by arm and seed; ``failed``, what could not be done and why.
+    """
+    recipe = plan.recipe
+    donors = [
+        _spent(done, recipe.watts)
+        for key, task in plan.tasks.items()
+        if isinstance(task, DonorTask) and (done := record(out, key))
     ]
-    worse = []
-    for label, key, unit, digits in (
-        ("forces", "forces_mae", "meV/Å", 1),
-        ("energy", "energy_mae", "meV/atom", 2),
-        ("stress", "stress_mae", "GPa", 2),
-    ):
-        pairs = [
-            [seed["arms"][arm]["holdout"]["all"][key] for seed in results["seeds"]]
-            for arm in ("transfer", "scratch")
-        ]
-        if None not in pairs[0] and np.mean(pairs[0]) > np.mean(pairs[1]):
-            ours, theirs = (f"{np.mean(pair):.{digits}f}" for pair in pairs)
-            worse.append(f"{label} ({ours} against {theirs} {unit})")
-    groups = set.intersection(*(set(seed["arms"]["transfer"]["holdout"]) for seed in results["seeds"])) - {
-        "all"
+    runs, search, reasons = [], [], [{"task": key, "reason": reason} for key, reason in failed.items()]
+    for keys in plan.runs.values():
+        finished = {key: done for key in keys if (done := record(out, key))}
+        reasons += [{"task": k, "reason": r["diverged"]} for k, r in finished.items() if r.get("diverged")]
+        if len(keys) > 1:
+            search += [
+                {name: finished[key][name] for name in ("arm", "domain", "size", "seed", "rate_factor")}
+                | {"forces_mae": (finished[key].get("selection") or {}).get("forces_mae")}
+                for key in finished
+            ]
+        if len(finished) == len(keys) and any(not done.get("diverged") for done in finished.values()):
+            runs.append(_spent(finished[best(out, keys)], recipe.watts))
+    dynamics: dict[str, dict[str, Any]] = {}
+    for key, task in plan.tasks.items():
+        if isinstance(task, DynamicsTask) and task.arm is not None and (done := record(out, key)):
+            dynamics.setdefault(task.arm, {})[str(task.seed)] = done["stability"]
+    results: dict[str, Any] = {
+        "title": recipe.title,
+        "elements": recipe.target.elements,
+        "arms": list(recipe.arms),
+        "donor_of": {name: arm.donor for name, arm in recipe.arms.items()},
+        "chains": {
+            name: [link for link in recipe.chain(name) if not isinstance(recipe.donors[link], FileDonor)]
+            for name in recipe.donors
+        },
+        "baseline": recipe.baseline,
+        "favourite": recipe.favourite,
+        "sizes": sorted({run["size"] for run in runs}),
+        "seeds": recipe.seeds,
+        "domains": list(plan.frames.domains),
+        "frames": {
+            "pool": len(plan.frames.pool),
+            "selection": len(plan.frames.selection),
+            "holdout": len(plan.frames.holdout),
+        },
+        "donors": donors,
+        "runs": runs,
+        "search": search,
+        "failed": reasons,
+        "recipe": recipe_text(recipe),
     }
-    for group in sorted(groups):
-        t, s = (
-            float(np.mean([seed["arms"][arm]["holdout"][group]["forces_mae"] for seed in results["seeds"]]))
-            for arm in ("transfer", "scratch")
-        )
-        if t > s:
-            worse.append(f"forces of {group} ({t:.1f} against {s:.1f} meV/Å)")
-    dynamics = results.get("dynamics") or {}
-    survival = {
-        arm: [run["censored"] for entry in record["temperatures"] for run in entry["runs"]]
-        for arm, record in dynamics.items()
-    }
-    if {"transfer", "scratch"} <= survival.keys() and sum(survival["transfer"]) < sum(survival["scratch"]):
-        worse.append(
-            f"survival in molecular dynamics ({sum(survival['transfer'])} against "
-            f"{sum(survival['scratch'])} of {len(survival['scratch'])} runs)"
-        )
-    sentences.append(
-        f"Worse with transfer: {'; '.join(worse)}."
-        if worse
-        else "Nothing measured here is worse with transfer."
-    )
-    for arm, record in dynamics.items():
-        sentences.append(
-            f"Molecular dynamics, {report.NAMES[arm]}: {sum(survival[arm])} of {len(survival[arm])} runs of "
-            f"{record['protocol']['time_ps']:g} ps survive, up to "
-            f"{max(entry['temperature_K'] for entry in record['temperatures']):g} K."
-        )
-    return sentences
+    if dynamics:
+        assert recipe.dynamics is not None
+        results["dynamics"] = dynamics
+        # Errors are shown beside the dynamics, so of the same potentials.
+        results["reference_size"] = plan.frames.size(EVERYWHERE, recipe.dynamics.size)
+    results["verdict"] = verdict(results)
+    return results
 
 
-def _figures(
-    recipe: StudyRecipe, out: Path, results: dict[str, Any], frames: TargetFrames
-) -> dict[str, tuple[str, Figure]]:
-    first = out / f"seed-{recipe.seeds[0]}"
-    with (first / "donor" / "fit" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    element = recipe.target.element
-    caption = (
-        f"Force error on {len(frames.holdout)} held-out frames of {element}; one point a seed, bars: mean."
-    )
-    figures = {"forces": (caption, report.force_figure(results["seeds"]))}
-    if rows and "forces_mae" in rows[-1]:
-        learning = report.learning_figure(rows, recipe.donor.element)
-        figures["learning"] = ("The donor learns (first seed).", learning)
-    stage, pairs = Stage(first, lambda text: None), {}
-    labelled = [frame for frame in frames.holdout if frame.forces is not None]
-    true = np.concatenate([frame.forces.ravel() for frame in labelled if frame.forces is not None])
-    for arm in ("scratch", "reduced", "transfer"):
-        predicted = stage.model(arm).predict(labelled)
-        pairs[arm] = (true, np.concatenate([prediction.forces.ravel() for prediction in predicted]))
-    caption = "Predicted against true forces on the hold-out (first seed)."
-    figures["parity"] = (caption, report.parity_figure(pairs))
-    if results.get("dynamics"):
-        survival = report.survival_figure(results["dynamics"])
-        figures["survival"] = ("Survival in molecular dynamics (Kaplan-Meier, first seed).", survival)
-        if recipe.dynamics is not None and recipe.dynamics.reference:
-            caption = f"Radial distribution against the true dynamics ({recipe.dynamics.reference})."
-            figures["radial"] = (caption, report.radial_figure(results["dynamics"]))
-    return figures
+def _spent(done: dict[str, Any], watts: float | None) -> dict[str, Any]:
+    """Return a record with the energy it took, and without what a reader of results does not need."""
+    energy = None if watts is None else watts * done["cpu_seconds"]
+    return {name: value for name, value in done.items() if name != "report"} | {"joules": energy}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=1), encoding="utf-8")

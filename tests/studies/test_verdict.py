@@ -3,98 +3,171 @@
 from __future__ import annotations
 
 import pytest
+from synthetic import synthetic_results
 
-from mlpot.studies.run import verdict
+from mlpot.studies.verdict import verdict
 
-#: meV/Å of the arms where transfer is what it should be.
-GOOD = {"scratch": 100.0, "plain": 300.0, "reduced": 90.0, "transfer": 50.0}
+SIZES = [1, 5, 10, 50]
 
 
 def errors(forces, energy=2.0, stress=0.1):
     return {"forces_mae": forces, "energy_mae": energy, "stress_mae": stress}
 
 
-def seed(number=0, forces=GOOD, **groups):
-    """Return the results of a seed; ``groups`` hold (scratch, transfer) errors by group."""
-    arms = {arm: {"holdout": {"all": errors(value)}} for arm, value in forces.items()}
-    for name, (scratch, transfer) in groups.items():
-        arms["scratch"]["holdout"][name] = errors(scratch)
-        arms["transfer"]["holdout"][name] = errors(transfer)
-    return {"seed": number, "arms": arms}
-
-
-def test_numbers_are_told(recipe):
-    sentences = verdict(recipe, {"seeds": [seed(0), seed(1, {**GOOD, "scratch": 120.0, "transfer": 130.0})]})
-    assert sentences[0] == (
-        "With 3 frames of Ge, transfer from Si leaves a force error of 90 meV/Å on the hold-out, training "
-        "from scratch 110 meV/Å (mean absolute, 2 seeds); transfer is better in 1 of 2."
+def study(ratios, seeds=5, sizes=SIZES, **keys):
+    """Return results in which transfer has ``ratios`` (by size) of scratch's force error."""
+    runs = []
+    for size in sizes:
+        for seed in range(seeds):
+            base = 100.0 * size**-0.4 * (1.0 + 0.01 * seed)
+            for arm in ("scratch", "transfer"):
+                factor = 1.0 if arm == "scratch" else ratios[size] * (1.0 + 0.002 * (seed % 3 - 1))
+                own = {"arm": arm, "domain": "all", "size": size, "seed": seed, "steps": 100}
+                runs.append(own | {"holdout": {"all": errors(base * factor)}})
+    head = {"arms": ["scratch", "transfer"], "baseline": "scratch", "favourite": "transfer"}
+    return (
+        head
+        | {"domains": ["all"], "sizes": sizes, "seeds": list(range(seeds)), "runs": runs, "donors": []}
+        | keys
     )
-    assert "bring the Si potential from 300 to 90 meV/Å" in sentences[1]
 
 
-def test_nothing_worse_is_said_to_be_so(recipe):
-    sentences = verdict(recipe, {"seeds": [seed(liquid=(100.0, 50.0))]})
-    assert sentences[-1] == "Nothing measured here is worse with transfer."
-
-
-def test_group_that_suffers_is_named(recipe):
-    results = {"seeds": [seed(liquid=(100.0, 120.0), solid=(90.0, 30.0))]}
-    (worse,) = [s for s in verdict(recipe, results) if s.startswith("Worse with transfer")]
-    assert worse == "Worse with transfer: forces of liquid (120.0 against 100.0 meV/Å)."
+def forces(results):
+    return verdict(results)[0].removeprefix("Forces, transfer against scratch: ")
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
+    ("ratios", "words"),
     [
-        ("energy_mae", "energy (9.00 against 2.00 meV/atom)"),
-        ("stress_mae", "stress (9.00 against 0.10 GPa)"),
+        ([0.5, 0.5, 0.5, 0.5], ["transfer helps at every size tried (1 to 50 frames) (ratio 0.50"]),
+        ([0.5, 0.5, 0.5, 1.0], ["transfer helps for n ≤ 10 (", "no significant difference at 50 frames ("]),
+        (
+            [0.5, 1.0, 0.5, 0.5],
+            ["transfer helps at 1, 10 and 50 frames (", "no significant difference at 5 fr"],
+        ),
+        ([1.0, 1.0, 0.5, 0.5], ["transfer helps for n ≥ 10 (", "no significant difference for n ≤ 5 ("]),
+        ([0.5, 0.5, 2.0, 2.0], ["transfer helps for n ≤ 5 (", "transfer harms for n ≥ 10 (ratio 2.00"]),
+        ([1.0, 1.0, 1.0, 1.0], ["no significant difference at every size tried (1 to 50 frames)"]),
     ],
 )
-def test_energy_or_stress_that_suffers_is_named(recipe, key, words):
-    one = seed()
-    one["arms"]["transfer"]["holdout"]["all"][key] = 9.0
-    (worse,) = [s for s in verdict(recipe, {"seeds": [one]}) if s.startswith("Worse with transfer")]
-    assert worse == f"Worse with transfer: {words}."
+def test_where_it_helps(ratios, words):
+    said = forces(study(dict(zip(SIZES, ratios, strict=True))))
+    assert all(each in said for each in words), said
+    assert ("helps" in said, "harms" in said) == (min(ratios) < 1.0, max(ratios) > 1.0)
 
 
-def test_forces_that_suffer_are_named(recipe):
-    results = {"seeds": [seed(forces={**GOOD, "transfer": 150.0})]}
-    sentences = verdict(recipe, results)
-    assert "transfer is better in 0 of 1" in sentences[0]
-    (worse,) = [s for s in sentences if s.startswith("Worse with transfer")]
-    assert "forces (150.0 against 100.0 meV/Å)" in worse
-    assert not any("Nothing measured" in s for s in sentences)
+def test_the_ratio_shown_has_its_interval_its_seeds_and_its_size():
+    said = forces(study({1: 0.5, 5: 0.5, 10: 0.5, 50: 1.0}))
+    assert "(ratio 0.50 [0.50, 0.50], better in 5 of 5 seeds, at 5 frames)" in said
 
 
-def test_missing_energies_are_no_harm(recipe):
-    one = seed()
-    for arm in one["arms"].values():
-        arm["holdout"]["all"] |= {"energy_mae": None, "stress_mae": None}
-    assert verdict(recipe, {"seeds": [one]})[-1] == "Nothing measured here is worse with transfer."
+def test_one_size_is_said_as_one():
+    assert forces(study({10: 0.5}, sizes=[10])).startswith("transfer helps at 10 frames (ratio 0.50")
 
 
-def test_dynamics_that_fails_is_told(recipe):
-    def record(*survived):
-        runs = [{"censored": alive} for alive in survived]
-        return {
-            "temperatures": [{"temperature_K": 300.0, "runs": runs}, {"temperature_K": 1200.0, "runs": runs}],
-            "protocol": {"time_ps": 5.0},
-        }
-
-    results = {
-        "seeds": [seed()],
-        "dynamics": {"scratch": record(True, True), "transfer": record(True, False)},
-    }
-    sentences = verdict(recipe, results)
-    assert "from scratch: 4 of 4 runs of 5 ps survive, up to 1200 K" in sentences[-2]
-    assert "transferred: 2 of 4 runs of 5 ps survive" in sentences[-1]
+def test_one_seed_claims_nothing():
+    sentences = verdict(study(dict.fromkeys(SIZES, 0.3), seeds=1))
+    assert sentences[-1].startswith("One seed: nothing can be said about significance")
+    assert sentences[0] == (
+        "Forces, transfer against scratch: one seed of transfer and scratch to compare at every size tried "
+        "(1 to 50 frames) (ratio 0.30, better in 1 of 1 seed, at 5 frames)."
+    )
+    assert not any(
+        word in " ".join(sentences) for word in ("helps", "harms transfer", "gains: e", "harms: e")
+    )
 
 
-def test_dynamics_in_which_transfer_dies_sooner_is_worse(recipe):
-    def record(*survived):
-        runs = [{"censored": alive} for alive in survived]
-        return {"temperatures": [{"temperature_K": 300.0, "runs": runs}], "protocol": {"time_ps": 5.0}}
+def test_equivalent_frames_are_told_and_bounded():
+    (said,) = (s for s in verdict(study(dict.fromkeys(SIZES, 0.5))) if s.startswith("For the force"))
+    # 5 * 0.5 ** (-1 / 0.4) = 28.3
+    assert said.startswith("For the force error of transfer at 5 frames, scratch needs 28.3 [")
+    assert "times as many" in said
+    (said,) = (s for s in verdict(study(dict.fromkeys(SIZES, 0.05))) if s.startswith("For the force"))
+    assert said.endswith("scratch needs ≥ 50.0 frames; scratch was run at 1 to 50.")
 
-    results = {"seeds": [seed()], "dynamics": {"scratch": record(True), "transfer": record(False)}}
-    (worse,) = [s for s in verdict(recipe, results) if s.startswith("Worse with transfer")]
-    assert worse == "Worse with transfer: survival in molecular dynamics (0 against 1 of 1 runs)."
+
+def test_harms_are_named_beside_gains():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    for run in results["runs"]:
+        if run["arm"] == "transfer":
+            run["holdout"]["all"] |= {"energy_mae": 4.0, "stress_mae": 0.05}
+    sentences = verdict(results)
+    assert "Out of target, at 5 frames, harms: energy (ratio 2.00 [2.00, 2.00])." in sentences
+    assert "Out of target, at 5 frames, gains: stress (ratio 0.50 [0.50, 0.50])." in sentences
+
+
+def test_no_harm_is_said_and_missing_labels_are_none():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    for run in results["runs"]:
+        run["holdout"]["all"]["energy_mae"] = None
+    sentences = verdict(results)
+    assert "Out of target, at 5 frames, harms: none." in sentences
+    assert not any("energy" in sentence for sentence in sentences)
+
+
+def test_what_needs_no_training_is_told():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    results["arms"].append("reduced")
+    for seed in range(5):
+        own = {"arm": "reduced", "domain": "all", "size": 0, "seed": seed, "steps": 0}
+        results["runs"].append(own | {"holdout": {"all": errors(60.0)}})
+    (said,) = (s for s in verdict(results) if s.startswith("Without a step"))
+    assert said.startswith(
+        "Without a step of training, reduced has a force error of 60.0 [60.0, 60.0] meV/Å with 0 "
+    )
+    assert "scratch needs 3." in said
+
+
+def test_other_arms_are_ranked_against_both():
+    sentences = verdict(synthetic_results(dynamics=False))
+    (said,) = (s for s in sentences if s.startswith("Force error of the other arms at 10 frames"))
+    assert "worse: plain (" in said
+    assert "no significant difference: scratch-long (" in said
+    assert "Better than transfer there: none of them." in sentences
+
+
+def test_domains_are_told_for_both_arms():
+    sentences = verdict(synthetic_results(dynamics=False))
+    (cold,) = (s for s in sentences if s.startswith("Trained on cold only (10 frames)"))
+    assert all(f"{group} " in cold for group in ("300K", "900K", "liquid"))
+    assert cold.count(" against ") == 4
+    assert cold.count("ratio") == 3
+
+
+def test_dynamics_are_told_for_each_arm():
+    sentences = verdict(synthetic_results())
+    (said,) = (
+        s for s in sentences if s.startswith("Molecular dynamics with 5 potentials (seeds) of scratch")
+    )
+    assert "10 ps a run" in said
+    assert said.endswith("0 of 10 at 300 K, 0 of 10 at 900 K, 0 of 10 at 1200 K.")
+
+
+def test_arms_that_never_meet_are_said_not_to():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    results["runs"] = [r for r in results["runs"] if (r["arm"] == "scratch") == (r["size"] == 50)]
+    sentences = verdict(results)
+    assert sentences[0] == "Forces: transfer and scratch are compared at no size."
+
+
+def test_favourite_that_is_the_baseline_makes_no_comparison():
+    results = study(dict.fromkeys(SIZES, 0.5)) | {"favourite": "scratch"}
+    assert verdict(results)[0] == "Forces: scratch and scratch are compared at no size."
+    assert not any(sentence.startswith("Out of target") for sentence in verdict(results))
+
+
+def test_errors_that_are_not_finite_are_told():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    results["runs"][0]["holdout"]["all"]["forces_mae"] = float("nan")
+    assert verdict(results)[-1] == (
+        "Not finite, and in no mean: errors of 1 of 40 runs (scratch at 1 frame, seed 0)."
+    )
+
+
+def test_tasks_that_failed_are_told():
+    results = study(dict.fromkeys(SIZES, 0.5))
+    results["failed"] = [{"task": f"scratch-{i}", "reason": "the loss is not finite."} for i in range(5)]
+    assert verdict(results)[-1].startswith(
+        "Could not be done, and in no mean: 5 of the tasks (scratch-0: the loss is not finite; scratch-1"
+    )
+    assert verdict(results)[-1].endswith("; ...).")

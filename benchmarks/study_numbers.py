@@ -1,0 +1,95 @@
+"""Tables of the committed studies, for README.md and docs/studies.md."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mlpot.studies.report import (
+    cost_table,
+    donors_table,
+    dynamics_table,
+    equivalence_table,
+    error_table,
+    signs_table,
+)
+from mlpot.studies.statistics import reference_size
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = ROOT / "docs" / "images"
+#: What README.md speaks of, first.
+NAMES = ("mlearn_si_to_ge", "pbe_si_to_ge", "sw_si_to_ge")
+
+
+def collect() -> None:
+    """Keep the results and pictures of the studies that were run in ``runs/NAME``."""
+    for name in NAMES:
+        run = ROOT / "runs" / name
+        if not (run / "results.json").exists():
+            continue
+        shutil.copy(run / "results.json", RESULTS / f"study_{name}.json")
+        for figure in ("learning", "signs", "survival", "domains"):
+            if (run / "figures" / f"{figure}.png").exists():
+                IMAGES.mkdir(parents=True, exist_ok=True)
+                shutil.copy(run / "figures" / f"{figure}.png", IMAGES / f"{name}_{figure}.png")
+
+
+def studies() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and results of each committed study."""
+    for name in NAMES:
+        path = RESULTS / f"study_{name}.json"
+        if path.exists():
+            yield name, json.loads(path.read_text(encoding="utf-8"))
+
+
+def summary() -> list[str]:
+    """Return the lines of README.md."""
+    lines: list[str] = []
+    for name, results in studies():
+        lines += [
+            f"**{results['title']}**, {len(results['seeds'])} seeds, {results['frames']['holdout']} "
+            f"held-out frames; `{command(name)}`; more in [docs/studies.md](docs/studies.md):",
+            "",
+            *(f"- {sentence}" for sentence in results["verdict"]),
+            "",
+        ]
+    return lines
+
+
+def page() -> str:
+    """Return the section of docs/studies.md."""
+    lines: list[str] = []
+    for name, results in studies():
+        lines += [f"### {results['title']}", "", f"`{command(name)}`", ""]
+        lines += [f"- {sentence}" for sentence in results["verdict"]]
+        lines.append("")
+        for figure in ("learning", "signs", "survival", "domains"):
+            if (IMAGES / f"{name}_{figure}.png").exists():
+                lines += [f"![{figure}: {results['title']}](images/{name}_{figure}.png)", ""]
+        size = reference_size(results)
+        for title, (header, rows) in (
+            ("Force error on the hold-out, MAE in meV/Å", error_table(results)),
+            ("Energy error, MAE in meV/atom", error_table(results, "energy_mae")),
+            ("Equivalent frames", equivalence_table(results)),
+            (f"Out of target, with {size} frames", signs_table(results)[:2]),
+            ("Molecular dynamics", dynamics_table(results)),
+            ("Cost", cost_table(results)),
+            ("Donors", donors_table(results)),
+        ):
+            if rows:
+                lines += [f"{title}:", "", *_markdown(header, rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def command(name: str) -> str:
+    """Return what made the results of a study."""
+    return f"mlpot study recipes/studies/{name}.yaml --out runs/{name}"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return lines + ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]

@@ -1,0 +1,412 @@
+"""What a study computes: donors, trainings and dynamics, each with what it rests on and a name.
+
+A task is named by a hash of all that decides its result, so that what was computed once is
+found again, whatever else in the recipe changes: more seeds, sizes, arms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import torch
+
+from mlpot.data.files import read_frames
+from mlpot.data.frame import Frame
+from mlpot.data.section import DataSets
+from mlpot.errors import DataError, RecipeError
+from mlpot.model.file import read_header
+from mlpot.model.potential import Potential
+from mlpot.recipe import parse_recipe
+from mlpot.studies.draws import TargetFrames, divide
+from mlpot.studies.recipe import EVERYWHERE, Arm, ArmFit, CarriedDonor, FileDonor, StudyRecipe
+from mlpot.training.optimizer import rate_factors
+from mlpot.transfer.adapters import adapt
+from mlpot.transfer.donor import complete_donors
+from mlpot.transfer.freeze import freeze
+
+#: Raised when the same recipe and data would give other results than before.
+METHOD = 1
+
+
+@dataclass(frozen=True)
+class DonorTask:
+    """Train a donor; ``start``: the task it is carried from, if any."""
+
+    key: str
+    name: str
+    seed: int
+    start: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tasks that must be done before."""
+        return (self.start,) if self.start is not None else ()
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """Train an arm on one subset.
+
+    Attributes
+    ----------
+    key : str
+        Folder of the result.
+    arm, domain, size, seed
+        Which run of the study this is.
+    indices : tuple of int
+        The subset, in the pool.
+    donor : str or None
+        Task of the donor that is trained in the study.
+    steps : int
+        Gradient steps.
+    factor : float or None
+        On the rates; ``None``: what ``candidates`` say.
+    candidates : tuple of str
+        Tasks of the search, of which the best on the selection frames gives the factor.
+    """
+
+    key: str
+    arm: str
+    domain: str
+    size: int
+    seed: int
+    indices: tuple[int, ...]
+    donor: str | None
+    steps: int
+    factor: float | None
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tasks that must be done before."""
+        return (*((self.donor,) if self.donor is not None else ()), *self.candidates)
+
+
+@dataclass(frozen=True)
+class DynamicsTask:
+    """Run the potential of an arm and seed, or the reference (``arm`` is ``None``), in dynamics."""
+
+    key: str
+    arm: str | None
+    seed: int
+    trainings: tuple[str, ...]
+    truth: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tasks that must be done before."""
+        return (*self.trainings, *((self.truth,) if self.truth is not None else ()))
+
+
+Task = DonorTask | TrainingTask | DynamicsTask
+
+
+@dataclass
+class Plan:
+    """All tasks of a study, in an order in which they can be done.
+
+    Attributes
+    ----------
+    recipe
+        The study.
+    frames
+        Those of the target.
+    donors : dict
+        Frames of each donor that is trained, by name.
+    tests : dict
+        Frames of its test, by name.
+    files : dict
+        SHA-256 of every file of data.
+    tasks : dict
+        By key.
+    runs : dict
+        Keys of the trainings of each (arm, domain, size, seed): one, or the candidates of a search.
+    """
+
+    recipe: StudyRecipe
+    frames: TargetFrames
+    donors: dict[str, DataSets]
+    tests: dict[str, list[Frame]]
+    files: dict[str, str]
+    tasks: dict[str, Task] = field(default_factory=dict)
+    runs: dict[tuple[str, str, int, int], tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, task: Task) -> str:
+        """Take up a task; return its key."""
+        self.tasks[task.key] = task
+        return task.key
+
+    def membership(self) -> dict[str, Any]:
+        """Return which frame is used for what, for ``split.json``."""
+        target = {
+            "pool": [frame.source for frame in self.frames.pool],
+            "selection": [frame.source for frame in self.frames.selection],
+            "holdout": [frame.source for frame in self.frames.holdout],
+        }
+        return {
+            "target": target,
+            "donors": {name: sets.membership() for name, sets in self.donors.items()},
+            "files": self.files,
+        }
+
+
+def make_plan(recipe: StudyRecipe) -> Plan:
+    """Read the data and lay out all tasks; whatever cannot be is refused here, before any computing.
+
+    Raises
+    ------
+    DataError
+        For data that cannot be read or divided as asked, sizes larger than the set, elements out of
+        place, frames on both sides.
+    RecipeError
+        For a donor of another architecture, or patterns that match nothing or everything.
+    ElementError
+        For a donor that cannot serve the target.
+    """
+    sets = recipe.target.data.load()
+    if not sets.validation:
+        raise DataError("target.data.validation: no frame is held out; give a larger fraction, or a file.")
+    frames = divide(recipe.target, sets, recipe.domains)
+    trained = {name: d for name, d in recipe.donors.items() if not isinstance(d, FileDonor)}
+    donors = {name: donor.data.load() for name, donor in trained.items()}
+    tests = {
+        name: read_frames(donor.test, donor.data.labels.keys()) if donor.test else []
+        for name, donor in trained.items()
+    }
+    files = dict(chain.from_iterable(part.files.items() for part in [sets, *donors.values()]))
+    plan = Plan(recipe, frames, donors, tests, files)
+    _check_elements(plan)
+    _check_sides(plan)
+    for name, arm in recipe.arms.items():
+        _check_arm(plan, name, arm)
+    keys: dict[tuple[str, int], str] = {}
+    for seed in recipe.seeds:
+        for name in trained:
+            for link in recipe.chain(name):
+                if link in trained and (link, seed) not in keys:
+                    keys[link, seed] = plan.add(_donor_task(plan, link, seed, keys))
+    for cell in _cells(plan):
+        _add_trainings(plan, *cell, keys)
+    if recipe.dynamics is not None:
+        _add_dynamics(plan)
+    return plan
+
+
+def _cells(plan: Plan) -> Iterator[tuple[str, str, int]]:
+    """Yield each arm, domain and size once."""
+    recipe = plan.recipe
+    wanted: list[tuple[str, str, Iterable[Any]]] = [
+        (name, EVERYWHERE, arm.sizes or recipe.sizes) for name, arm in recipe.arms.items()
+    ]
+    for name, domain in recipe.domains.items():
+        wanted += [(arm, name, domain.sizes) for arm in domain.arms]
+    for arm_name, domain_name, sizes in wanted:
+        for size in dict.fromkeys(plan.frames.size(domain_name, size) for size in sizes):
+            if size == 0 and not _needs_no_frame(recipe.arms[arm_name]):
+                raise RecipeError(
+                    f"arms.{arm_name}.sizes: without a frame only an untrained arm (steps: 0) whose scales "
+                    "are not fitted is possible; leave 0 out."
+                )
+            yield arm_name, domain_name, size
+
+
+def _needs_no_frame(arm: Arm) -> bool:
+    fitted = arm.scales == "fit" or (arm.scales is None and arm.properties is None)
+    return arm.donor is not None and arm.steps == 0 and not fitted and arm.head is None
+
+
+def _donor_task(plan: Plan, name: str, seed: int, keys: dict[tuple[str, int], str]) -> DonorTask:
+    donor, sets = plan.recipe.donors[name], plan.donors[name]
+    start = None
+    source: Any = None
+    if isinstance(donor, CarriedDonor):
+        start = keys.get((donor.start, seed))
+        source = start or _file_identity(plan.recipe, donor.start)
+    said = {
+        "recipe": donor.model_dump(mode="json", by_alias=True, exclude={"data"}),
+        "network": plan.recipe.model.model_dump(mode="json"),
+        "from": source,
+        "train": _hashes(sets.train),
+        "validation": _hashes(sets.validation),
+        "test": _hashes(plan.tests[name]),
+        "seed": seed,
+    }
+    return DonorTask(f"donor-{name}-seed{seed}-{_digest(said)}", name, seed, start)
+
+
+def _add_trainings(plan: Plan, name: str, domain: str, size: int, donors: dict[tuple[str, int], str]) -> None:
+    """Lay out the runs of an arm, domain and size for all seeds."""
+    recipe, arm = plan.recipe, plan.recipe.arms[name]
+    steps = _steps(plan, arm)
+    rivals: tuple[str, ...] = ()
+    for seed in recipe.seeds:
+        indices = tuple(plan.frames.order(recipe.target, domain, seed)[:size])
+        donor = donors.get((arm.donor, seed)) if arm.donor is not None else None
+        said = _decisive(plan, arm, steps, indices, donor) | {"seed": seed}
+        run = TrainingTask(
+            f"{name}-{domain}-{size}-seed{seed}", name, domain, size, seed, indices, donor, steps, 1.0
+        )
+        if recipe.search is None or not steps:
+            tasks = [run]
+        elif not rivals:
+            tasks = [replace(run, factor=factor) for factor in recipe.search.factors]
+        else:
+            tasks = [replace(run, factor=None, candidates=rivals)]
+        keys = tuple(plan.add(_named(task, said)) for task in tasks)
+        rivals = rivals or (keys if len(keys) > 1 else ())
+        plan.runs[name, domain, size, seed] = keys
+
+
+def _named(task: TrainingTask, said: dict[str, Any]) -> TrainingTask:
+    digest = _digest(said | {"factor": task.factor, "candidates": task.candidates})
+    return replace(task, key=f"{task.key}-{digest}")
+
+
+def _decisive(plan: Plan, arm: Arm, steps: int, indices: Sequence[int], donor: str | None) -> dict[str, Any]:
+    """Return all that decides the result of a training, but its seed and rates."""
+    recipe, frames = plan.recipe, plan.frames
+    said = {
+        "arm": arm.model_dump(mode="json", exclude={"sizes", "donor", "steps", "like_donor"}),
+        "donor": donor or (arm.donor and _file_identity(recipe, arm.donor)),
+        "elements": recipe.target.elements,
+        "network": recipe.model.model_dump(mode="json"),
+        "steps": steps,
+        "checks": recipe.budget.checks,
+        "group_by": recipe.target.group_by,
+        "train": _hashes([frames.pool[i] for i in indices]),
+        "selection": _hashes(frames.selection),
+        "holdout": _hashes(frames.holdout),
+    }
+    if arm.replay is not None and arm.donor is not None:
+        said["replay"] = _hashes(plan.donors[arm.donor].train)
+    return said
+
+
+def _steps(plan: Plan, arm: Arm) -> int:
+    """Return the gradient steps of an arm."""
+    if isinstance(arm.steps, int):
+        return arm.steps
+    steps = plan.recipe.budget.steps
+    if arm.like_donor is not None:
+        for name in plan.recipe.chain(arm.like_donor):
+            donor = plan.recipe.donors[name]
+            if isinstance(donor, FileDonor):
+                raise RecipeError(
+                    f"like_donor: how many steps the file {donor.file} took is not known; give `steps`."
+                )
+            steps += donor.fit.epochs * math.ceil(len(plan.donors[name].train) / donor.fit.batch_size)
+    return steps
+
+
+def _add_dynamics(plan: Plan) -> None:
+    recipe, dynamics = plan.recipe, plan.recipe.dynamics
+    assert dynamics is not None
+    size = plan.frames.size(EVERYWHERE, dynamics.size)
+    said = dynamics.model_dump(mode="json", exclude={"arms", "size"}) | {"elements": recipe.target.elements}
+    truth = None
+    if dynamics.reference is not None:
+        truth = plan.add(DynamicsTask(f"dynamics-reference-{_digest(said)}", None, 0, (), None))
+    for arm in dynamics.arms:
+        for seed in recipe.seeds:
+            trainings = plan.runs.get((arm, EVERYWHERE, size, seed))
+            if trainings is None:
+                raise RecipeError(
+                    f"dynamics.size: {arm} is not trained on {size} frames; choose one of its sizes."
+                )
+            digest = _digest(said | {"of": trainings})
+            key = f"dynamics-{arm}-{size}-seed{seed}-{digest}"
+            plan.add(DynamicsTask(key, arm, seed, trainings, truth))
+
+
+def _check_elements(plan: Plan) -> None:
+    """Refuse frames of other elements, and donors that cannot serve the target."""
+    recipe = plan.recipe
+    owners = [
+        ("target", recipe.target.elements, [*plan.frames.pool, *plan.frames.holdout, *plan.frames.selection])
+    ]
+    for name, sets in plan.donors.items():
+        donor = recipe.donors[name]
+        assert not isinstance(donor, FileDonor)
+        owners.append((f"donors.{name}", donor.elements, [*sets.train, *sets.validation, *plan.tests[name]]))
+    for where, elements, frames in owners:
+        for frame in frames:
+            if strange := sorted(set(frame.symbols) - set(elements)):
+                raise DataError(
+                    f"{where}: {frame.source} contains {', '.join(strange)}, but elements are "
+                    f"{', '.join(elements)}; add it there, or take the frame out."
+                )
+    ours = {"network": recipe.model.network().asdict(), "repulsion": recipe.model.repulsion}
+    for name, donor in recipe.donors.items():
+        if isinstance(donor, FileDonor) and (theirs := read_header(donor.file)["architecture"]) != ours:
+            raise RecipeError(
+                f"donors.{name}: the architecture of {donor.file} is {theirs}, that of the study {ours}; "
+                "arms of unlike networks cannot be compared: give `model:` the donor's numbers."
+            )
+        elif isinstance(donor, CarriedDonor):
+            complete_donors(_symbols(recipe, donor.start), donor.elements, donor.donors)
+    for arm in recipe.arms.values():
+        if arm.donor is not None:
+            complete_donors(_symbols(recipe, arm.donor), recipe.target.elements, arm.donors)
+
+
+def _symbols(recipe: StudyRecipe, name: str) -> Sequence[str]:
+    donor = recipe.donors[name]
+    return read_header(donor.file)["elements"] if isinstance(donor, FileDonor) else donor.elements
+
+
+def _check_sides(plan: Plan) -> None:
+    """Refuse frames that are trained on and judged by."""
+    held = {frame.content_hash: frame.source for frame in plan.frames.holdout}
+    for name, sets in plan.donors.items():
+        tested = {frame.content_hash: frame.source for frame in plan.tests[name]}
+        for frame in [*sets.train, *sets.validation]:
+            for what, known in (("the hold-out of the target", held), (f"donors.{name}.test", tested)):
+                if frame.content_hash in known:
+                    raise DataError(
+                        f"donors.{name}: {frame.source} is also in {what} ({known[frame.content_hash]}); "
+                        "remove it from one side."
+                    )
+    for part in (plan.frames.pool, plan.frames.selection):
+        for frame in part:
+            if frame.content_hash in held:
+                raise DataError(
+                    f"target: {frame.source} equals {held[frame.content_hash]} of the hold-out; remove one."
+                )
+
+
+def _check_arm(plan: Plan, name: str, arm: Arm) -> None:
+    """Try patterns and adapters on an untrained potential of the same shape."""
+    try:
+        shape = plan.recipe.model
+        model = Potential(plan.recipe.target.elements, shape.network(), shape.repulsion)
+        freeze(model, arm.freeze)
+        if arm.adapters is not None:
+            adapt(model, arm.adapters)
+        rate_factors(model, arm.fit.rate_factors)
+    except RecipeError as error:
+        raise RecipeError(f"arms.{name}: {error}") from None
+    for factor in plan.recipe.search.factors if plan.recipe.search is not None else ():
+        rates = {"rate": factor * arm.fit.rate, "matrix_rate": factor * arm.fit.matrix_rate}
+        parse_recipe(
+            ArmFit, arm.fit.model_dump() | rates, f"arms.{name}.fit, times search.factors {factor:g}"
+        )
+
+
+def _file_identity(recipe: StudyRecipe, name: str) -> Any:
+    donor = recipe.donors[name]
+    return read_header(donor.file)["checksum"] if isinstance(donor, FileDonor) else None
+
+
+def _hashes(frames: Sequence[Frame]) -> list[str]:
+    return [frame.content_hash for frame in frames]
+
+
+def _digest(said: dict[str, Any]) -> str:
+    about = {"method": METHOD, "torch": torch.__version__.split("+")[0], **said}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
