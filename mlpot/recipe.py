@@ -94,7 +94,7 @@ def load_recipe(kind: type[R], path: str | Path) -> R:
 
 def recipe_text(recipe: BaseModel) -> str:
     """Return a recipe as YAML, all defaults spelled out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
 
 
 def dump_recipe(recipe: BaseModel, path: str | Path) -> None:

@@ -24,6 +24,18 @@ from mlpot.recipe import Recipe
 FEWEST_TO_SPLIT = 5
 
 
+def _check_symbols(value: Any) -> Any:
+    symbols = [value] if isinstance(value, str) else value
+    for symbol in symbols if isinstance(symbols, list) else ():
+        if symbol not in atomic_numbers or symbol == "X":
+            raise ValueError(f"'{symbol}' is no chemical element; give symbols such as Ge.")
+    return symbols
+
+
+#: Chemical symbols in a recipe; one need not be a list.
+Elements = Annotated[list[str], Field(min_length=1), BeforeValidator(_check_symbols)]
+
+
 class LabelSection(Recipe):
     """Under which names the files keep their labels; see :class:`~mlpot.data.frame.LabelKeys`."""
 

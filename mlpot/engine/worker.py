@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any
 
 from mlpot.engine.pool import LOG, READY
-from mlpot.errors import MLPotError
+from mlpot.errors import Interrupted, MLPotError
 
 
 def _listen(connection: Connection, tasks: SimpleQueue[Any]) -> None:
@@ -40,6 +40,8 @@ def _carry_out(function: str, arguments: dict[str, Any], log: Path) -> str:
         return json.dumps({"unusable": f"{function}: {type(error).__name__}: {error}"})
     try:
         return json.dumps({"outcome": call(**arguments)})
+    except Interrupted:  # a batch system wants this process to end: the task is lost, not failed
+        raise
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         # What mlpot refuses is explained by its message.

@@ -24,11 +24,12 @@ from mlpot.model.file import read_header
 from mlpot.model.potential import Potential
 from mlpot.recipe import parse_recipe
 from mlpot.studies.draws import TargetFrames, divide
-from mlpot.studies.recipe import EVERYWHERE, Arm, ArmFit, CarriedDonor, FileDonor, StudyRecipe
+from mlpot.studies.recipe import EVERYWHERE, Arm, CarriedDonor, FileDonor, StudyRecipe
 from mlpot.training.optimizer import rate_factors
 from mlpot.transfer.adapters import adapt
 from mlpot.transfer.donor import complete_donors
 from mlpot.transfer.freeze import freeze
+from mlpot.transfer.steps import SteppedFit
 
 #: Raised when the same recipe and data would give other results than before.
 METHOD = 1
@@ -394,7 +395,7 @@ def _check_arm(plan: Plan, name: str, arm: Arm) -> None:
     for factor in plan.recipe.search.factors if plan.recipe.search is not None else ():
         rates = {"rate": factor * arm.fit.rate, "matrix_rate": factor * arm.fit.matrix_rate}
         parse_recipe(
-            ArmFit, arm.fit.model_dump() | rates, f"arms.{name}.fit, times search.factors {factor:g}"
+            SteppedFit, arm.fit.model_dump() | rates, f"arms.{name}.fit, times search.factors {factor:g}"
         )
 
 

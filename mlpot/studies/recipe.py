@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from ase.data import atomic_numbers
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from mlpot.data.section import DataSection, HoldoutSection
+from mlpot.data.section import DataSection, Elements, HoldoutSection
 from mlpot.engine.settings import Engine, LocalEngine
 from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe, parse_recipe, read_yaml
 from mlpot.training.run import ModelSection
 from mlpot.training.settings import FitSettings
-from mlpot.transfer.carry import FineTuning
+from mlpot.transfer.steps import SteppedFit
 from mlpot.transfer.strategy import Strategy
 
 #: The domain of arms that draw from the whole pool.
@@ -25,18 +24,6 @@ class FileDonor(Recipe):
     """A donor that exists: a model file, or the name of a shipped model; the same for all seeds."""
 
     file: str
-
-
-def _check_symbols(value: Any) -> Any:
-    symbols = [value] if isinstance(value, str) else value
-    for symbol in symbols if isinstance(symbols, list) else ():
-        if symbol not in atomic_numbers or symbol == "X":
-            raise ValueError(f"'{symbol}' is no chemical element; give symbols such as Ge.")
-    return symbols
-
-
-#: Chemical symbols; one need not be a list.
-Elements = Annotated[list[str], Field(min_length=1), BeforeValidator(_check_symbols)]
 
 
 class TrainedDonor(Recipe):
@@ -83,19 +70,6 @@ Donor = Annotated[
 ]
 
 
-class ArmFit(FineTuning):
-    """The training of an arm; its epochs follow from the steps."""
-
-    epochs: int = 0
-
-    @field_validator("epochs")
-    @classmethod
-    def _counts_steps(cls, value: int) -> int:
-        if value:
-            raise ValueError("a study counts gradient steps, alike for all arms; give the arm `steps`.")
-        return value
-
-
 class Arm(Strategy):
     """One way to a potential of the target.
 
@@ -107,7 +81,7 @@ class Arm(Strategy):
     """
 
     donor: str | None = None
-    fit: ArmFit = ArmFit()
+    fit: SteppedFit = SteppedFit()
     steps: Annotated[int, Field(ge=0)] | Literal["with_donors"] | None = None
     like_donor: str | None = None
     sizes: list[Annotated[int, Field(ge=0)] | Literal["all"]] | None = Field(default=None, min_length=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +30,8 @@ from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
 from mlpot.training.module import Diverged
 from mlpot.training.run import provenance
-from mlpot.training.settings import FitSettings
 from mlpot.transfer.donor import complete_donors
+from mlpot.transfer.steps import SteppedFit, in_steps
 from mlpot.transfer.strategy import Strategy, begin, fine_tune
 
 RECORD = "record.json"
@@ -288,17 +287,11 @@ def starting_structure(dynamics: Dynamics, elements: Sequence[str]) -> Atoms:
 
 def _settings(
     arm: Arm, task: TrainingTask, factor: float, frames: int, checks: int
-) -> tuple[FitSettings, int]:
-    """Return settings that take the steps asked for, and how often a frame comes in an epoch.
-
-    Frames are repeated within an epoch, so that the selection frames are looked at equally often
-    whatever the number of frames.
-    """
-    batch = arm.fit.batch_size
-    repeats = max(1, round(task.steps / checks * batch / frames))
-    epochs = max(1, round(task.steps / math.ceil(repeats * frames / batch)))
+) -> tuple[SteppedFit, int]:
+    """Return the settings of a training, and how often a frame comes in an epoch."""
     rates = {"rate": factor * arm.fit.rate, "matrix_rate": factor * arm.fit.matrix_rate}
-    return arm.fit.model_copy(update={"epochs": epochs, "seed": task.seed, **rates}), repeats
+    scaled = arm.fit.model_copy(update={"seed": task.seed, **rates})
+    return in_steps(scaled, task.steps, checks, frames)
 
 
 @contextmanager

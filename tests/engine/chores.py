@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
+from mlpot.engine.guards import interruptible
 from mlpot.errors import DataError
 
 
@@ -37,10 +39,14 @@ def fail(kind):
     raise ValueError("it went wrong")
 
 
-def die(marks, times):
-    """Kill this process, so many times; every call leaves a mark in the folder."""
+def die(marks, times, politely=False):
+    """End this process, so many times; every call leaves a mark in the folder."""
     before = len(list(Path(marks).iterdir()))
     Path(marks, str(before)).touch()
-    if before < times:
+    if before < times and politely:
+        with interruptible("asked to end"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)
+    elif before < times:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"calls": before + 1}

@@ -17,7 +17,7 @@ from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
 from mlpot.recipe import parse_recipe
 from mlpot.studies.plan import TrainingTask, make_plan
-from mlpot.studies.recipe import StudyRecipe
+from mlpot.studies.recipe import StudyRecipe, load_study
 from mlpot.studies.run import run_study
 from mlpot.studies.work import MODEL
 from mlpot.training.errors import errors_by_group
@@ -250,6 +250,7 @@ def test_a_chain_of_donors_and_a_control_with_its_steps(raw, tmp_path):
     changes = [("seeds", [0]), ("sizes", [2]), ("dynamics", DROP), ("domains", DROP), ("search", DROP)]
     recipe = varied(raw, ("donors", donors), ("arms", arms), *changes)
     results = run_study(recipe, tmp_path / "out")
+    assert load_study(tmp_path / "out" / "recipe.yaml") == recipe  # what workers read
     assert [donor["donor"] for donor in results["donors"]] == ["si", "again"]
     assert run_of(results, "scratch", 2, 0)["steps"] == 4 + 8 + 8
     (key,) = make_plan(recipe).runs["transfer", "all", 2, 0]
@@ -300,7 +301,12 @@ def test_rates_that_diverge_are_told_and_not_chosen(raw, tmp_path):
         ("arms.frozen.freeze", ["nothing*"], RecipeError, "arms.frozen: .*'nothing\\*' matches no weight"),
         ("arms.frozen.freeze", ["*"], RecipeError, "arms.frozen: .*every weight"),
         ("arms.scratch.freeze", ["*"], RecipeError, "arms.scratch: freeze: nothing to carry"),
-        ("arms.transfer.fit", {"epochs": 3}, RecipeError, "fit.epochs: a study counts gradient steps"),
+        (
+            "arms.transfer.fit",
+            {"epochs": 3},
+            RecipeError,
+            "fit.epochs: trainings that are compared count gradient steps",
+        ),
         ("arms.transfer.sizes", [0], RecipeError, "arms.transfer.sizes: without a frame only"),
         ("domains.calm.where", {"group": "wild"}, DataError, "no frame of the pool.*calm, shaken"),
         ("donors.si.from", "si", RecipeError, "si from si is a circle"),
