@@ -21,6 +21,8 @@ from mlpot.studies.statistics import reference_size
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 IMAGES = ROOT / "docs" / "images"
+#: Pictures that are kept, where a study has them.
+FIGURES = ("learning", "arms", "signs", "survival", "domains")
 #: What README.md speaks of, first.
 NAMES = ("mlearn_si_to_ge", "pbe_si_to_ge", "sw_si_to_ge")
 
@@ -32,7 +34,7 @@ def collect() -> None:
         if not (run / "results.json").exists():
             continue
         shutil.copy(run / "results.json", RESULTS / f"study_{name}.json")
-        for figure in ("learning", "signs", "survival", "domains"):
+        for figure in FIGURES:
             if (run / "figures" / f"{figure}.png").exists():
                 IMAGES.mkdir(parents=True, exist_ok=True)
                 shutil.copy(run / "figures" / f"{figure}.png", IMAGES / f"{name}_{figure}.png")
@@ -52,7 +54,7 @@ def summary() -> list[str]:
     for name, results in studies():
         lines += [
             f"**{results['title']}**, {len(results['seeds'])} seeds, {results['frames']['holdout']} "
-            f"held-out frames; `{command(name)}`; more in [docs/studies.md](docs/studies.md):",
+            f"held-out frames; {origin(name, results)}; more in [docs/studies.md](docs/studies.md):",
             "",
             *(f"- {sentence}" for sentence in results["verdict"]),
             "",
@@ -64,10 +66,10 @@ def page() -> str:
     """Return the section of docs/studies.md."""
     lines: list[str] = []
     for name, results in studies():
-        lines += [f"### {results['title']}", "", f"`{command(name)}`", ""]
+        lines += [f"### {results['title']}", "", f"Made by {origin(name, results)}.", ""]
         lines += [f"- {sentence}" for sentence in results["verdict"]]
         lines.append("")
-        for figure in ("learning", "signs", "survival", "domains"):
+        for figure in FIGURES:
             if (IMAGES / f"{name}_{figure}.png").exists():
                 lines += [f"![{figure}: {results['title']}](images/{name}_{figure}.png)", ""]
         size = reference_size(results)
@@ -85,9 +87,9 @@ def page() -> str:
     return "\n".join(lines).rstrip()
 
 
-def command(name: str) -> str:
-    """Return what made the results of a study."""
-    return f"mlpot study recipes/studies/{name}.yaml --out runs/{name}"
+def origin(name: str, results: dict[str, Any]) -> str:
+    """Return what made the results of a study; ``made_by`` in them says what no recipe here does."""
+    return results.get("made_by") or f"`mlpot study recipes/studies/{name}.yaml --out runs/{name}`"
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -20,6 +20,7 @@ from mlpot.studies.statistics import (
     main_domain,
     number,
     reference_size,
+    sizes_of,
 )
 from mlpot.studies.verdict import verdict
 
@@ -64,6 +65,9 @@ def error_table(results: Results, metric: str = "forces_mae") -> Table:
 def equivalence_table(results: Results) -> Table:
     """Return header and rows of the baseline's frames that match each arm's, by size."""
     baseline, domain = results["baseline"], main_domain(results)
+    header = f"frames of {baseline} to match"
+    if len(sizes_of(results["runs"], baseline, domain)) < 2:  # no curve to look the error up on
+        return [header], []
     found = {
         arm: {one.size: str(one) for one in equivalence(results["runs"], arm, baseline, domain=domain)}
         for arm in results["arms"]
@@ -71,7 +75,7 @@ def equivalence_table(results: Results) -> Table:
     }
     sizes = sorted({size for own in found.values() for size in own})
     rows = [[arm, *(own.get(size, "–") for size in sizes)] for arm, own in found.items() if own]
-    return [f"frames of {baseline} to match", *(f"n = {size}" for size in sizes)], rows
+    return [header, *(f"n = {size}" for size in sizes)], rows
 
 
 def signs_table(results: Results) -> tuple[list[str], list[list[str]], list[str]]:

@@ -154,7 +154,8 @@ def _untrained(results: Results) -> list[str]:
             ),
             None,
         )
-        saved = f"; {results['baseline']} needs {equal} frames for the first" if equal else ""
+        several = len(sizes_of(runs, results["baseline"], domain)) > 1
+        saved = f"; {results['baseline']} needs {equal} frames for the first" if equal and several else ""
         sentences.append(f"Without a step of training, {arm} has a force error of {text}{saved}.")
     return sentences
 
