@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from mlpot.active.recipe import ActiveRecipe
 from mlpot.errors import RecipeError
 from mlpot.labelling.dft.convergence import ConvergenceRecipe
 from mlpot.labelling.recipe import LabelRecipe
@@ -127,6 +128,8 @@ def test_message_of_a_loaded_recipe_names_its_file(tmp_path):
 
 SHIPPED = {
     "demo.yaml": StudyRecipe,
+    "active/sw_ge.yaml": ActiveRecipe,
+    "active/ge_first.yaml": SamplingPlan,
     **{f"label/{name}.yaml": LabelRecipe for name in ("slurm", "sw_si")},
     **{f"dft/{code}_pbe.yaml": LabelRecipe for code in ("gpaw", "espresso", "cp2k", "vasp")},
     **{f"dft/convergence_{element}.yaml": ConvergenceRecipe for element in ("si", "ge")},

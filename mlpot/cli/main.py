@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mlpot import __version__
 from mlpot.cli import (
+    active,
     calibrate,
     check,
     converge,
@@ -93,4 +94,5 @@ app.command("md", epilog=md.EXAMPLE)(md.md)
 app.command("stability", epilog=stability.EXAMPLE, cls=SeveralTemperatures)(stability.stability)
 app.command("info", epilog=info.EXAMPLE)(info.info)
 app.command("study", epilog=study.EXAMPLE)(study.study)
+app.command("active", epilog=active.EXAMPLE)(active.active)
 app.command("demo", epilog=study.DEMO_EXAMPLE)(study.demo)

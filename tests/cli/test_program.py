@@ -13,7 +13,7 @@ import mlpot
 from mlpot.cli.options import override, spread
 from mlpot.errors import RecipeError
 
-COMMANDS = ["calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info"]
+COMMANDS = ["active", "calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info"]
 # Not pydantic: some versions of Typer load it themselves to parse a command.
 HEAVY = {"torch", "numpy", "ase", "lightning", "matscipy", "scipy", "matplotlib"}
 
@@ -90,6 +90,14 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 
 def test_every_key_is_in_the_readme_of_the_recipes():
+    from mlpot.active.recipe import (
+        ActiveRecipe,
+        Choosing,
+        CommitteeSection,
+        Exploration,
+        PosteriorSection,
+        Training,
+    )
     from mlpot.engine.settings import LocalEngine, SlurmEngine
     from mlpot.labelling.dft.convergence import ConvergenceRecipe
     from mlpot.labelling.dft.cp2k import CP2KMethod
@@ -104,7 +112,9 @@ def test_every_key_is_in_the_readme_of_the_recipes():
     text = (Path(__file__).resolve().parents[2] / "recipes" / "README.md").read_text()
     names = fields(TrainRecipe) | fields(TransferRecipe) | fields(StudyRecipe)
     names |= set(LabelRecipe.model_fields) | fields(LocalEngine) | fields(SlurmEngine)
-    for kind in (GPAWMethod, EspressoMethod, CP2KMethod, VaspMethod, ConvergenceRecipe):
+    names |= set(ActiveRecipe.model_fields)
+    active = (Choosing, CommitteeSection, Exploration, PosteriorSection, Training)
+    for kind in (GPAWMethod, EspressoMethod, CP2KMethod, VaspMethod, ConvergenceRecipe, *active):
         names |= fields(kind)
     assert {"cutoff", "missing", "fraction", "weight", "lattice_constants"} <= names
     assert not [name for name in names if f"`{name}`" not in text]
