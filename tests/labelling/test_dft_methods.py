@@ -321,7 +321,7 @@ def test_gpaw_that_leaves_no_results(tmp_path, silicon, folder):
         method.compute(silicon, folder)
     job = json.loads((folder / "gpaw.json").read_text())
     assert job["gpaw"]["kpts"] == {"size": [8, 8, 8], "gamma": True}
-    assert job["gpaw"]["mode"] == {"name": "pw", "ecut": 340}
+    assert job["gpaw"]["mode"] == {"name": "pw", "ecut": 300}
     assert job["gpaw"]["spinpol"] is False
 
 
