@@ -26,6 +26,7 @@ from mlpot.cli import (
     info,
     label,
     md,
+    properties,
     stability,
     study,
     train,
@@ -92,6 +93,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 app.command("md", epilog=md.EXAMPLE)(md.md)
 app.command("stability", epilog=stability.EXAMPLE, cls=SeveralTemperatures)(stability.stability)
+app.command("properties", epilog=properties.EXAMPLE)(properties.properties)
 app.command("info", epilog=info.EXAMPLE)(info.info)
 app.command("study", epilog=study.EXAMPLE)(study.study)
 app.command("active", epilog=active.EXAMPLE)(active.active)
