@@ -36,20 +36,22 @@ RULES = ("uncertainty", "random")
 #: The network of the donor: small, because trainings and dynamics are many.
 MODEL = {"channels": 16, "hidden": 16}
 QUICK = {
-    "training": {"steps": 20},
+    "training": {"steps": 6},
     "uncertainty": {"members": 2},
-    "dynamics": {"volumes": [1.0], "temperatures": [600, 1200], "time_ps": 0.1, "interval": 10},
+    "dynamics": {"volumes": [1.0], "temperatures": [600], "time_ps": 0.05, "interval": 4},
     "rounds": 1,
 }
 
 
-def donor(run: Path, epochs: int) -> str:
+def donor(run: Path, quick: bool) -> str:
     """Train the donor, unless it is there; return its file."""
     path = run / "donor" / "model.safetensors"
     if not path.exists():
         validation = {"fraction": 0.1, "keys": ["block"], "stratify": ["group"]}
-        data = {"train": "data/sw/si.xyz", "validation": validation}
-        recipe = parse_recipe(TrainRecipe, {"data": data, "model": MODEL, "fit": {"epochs": epochs}}, "donor")
+        data = {"train": "data/sw/si.xyz", "validation": None if quick else validation}
+        data |= {"frames": 8} if quick else {}
+        fit = {"epochs": 8 if quick else 40}
+        recipe = parse_recipe(TrainRecipe, {"data": data, "model": MODEL, "fit": fit}, "donor")
         train(recipe, run / "donor", resume=True)
     return str(path)
 
@@ -109,7 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     run = options.run / "quick" if options.quick else options.run
-    start = donor(run, 1 if options.quick else 40)
+    start = donor(run, options.quick)
     curves: list[dict] = []
     for seed in options.seeds:
         for rule in RULES:
