@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from stand_ins import slurm  # noqa: F401  (a fixture)
@@ -17,6 +18,12 @@ from mlpot.model.network import NetworkConfig
 from mlpot.reference.classical import classical_calculator
 
 LATTICE = {"Si": 5.431, "Ge": 5.658}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute as workers of the engine do: sums over several threads round otherwise."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

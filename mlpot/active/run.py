@@ -21,11 +21,10 @@ from mlpot.active.work import (
     Worker,
     labelled_in,
     model_files,
-    read_json,
     round_folder,
     write_json,
 )
-from mlpot.atomic import replacing
+from mlpot.atomic import read_json, replacing
 from mlpot.data.files import write_frames
 from mlpot.data.frame import Frame
 from mlpot.engine.guards import alone_in, interruptible

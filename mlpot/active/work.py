@@ -16,13 +16,12 @@ Layout::
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from mlpot import atomic
 from mlpot.active.plan import Plan, make_plan
 from mlpot.active.recipe import ActiveRecipe, CommitteeSection, PosteriorSection
-from mlpot.atomic import replacing
+from mlpot.atomic import read_json
 from mlpot.data.files import read_frames, write_frames
 from mlpot.data.frame import Frame, LabelKeys
 from mlpot.data.section import file_sha256
@@ -50,6 +50,9 @@ from mlpot.training.run import provenance
 from mlpot.transfer.ridge import SquaredLoss, label_scales
 from mlpot.transfer.steps import SteppedFit, in_steps
 from mlpot.transfer.strategy import begin, fine_tune
+
+#: Nothing in the record of a run may be undefined.
+write_json = partial(atomic.write_json, allow_nan=False)
 
 RECORD = "record.json"
 MODEL = "model.safetensors"
@@ -110,17 +113,6 @@ def labelled_in(out: Path, number: int) -> list[Frame]:
     """Return the frames that were labelled in a round."""
     path = round_folder(out, number) / LABELLED
     return read_frames(path, LabelKeys(missing="allow")) if path.exists() else []
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a file, ``None`` if there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write plain values, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 class Worker:

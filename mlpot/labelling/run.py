@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpot.atomic import is_disk_full
+from mlpot.atomic import is_disk_full, write_json
 from mlpot.data.files import DEFAULT_LABELS, write_frames
 from mlpot.data.frame import LABELS, Frame
 from mlpot.engine.guards import alone_in, interruptible
@@ -21,7 +21,7 @@ from mlpot.engine.tasks import Tasks
 from mlpot.engine.workers import EngineError, TaskError, WorkerLost
 from mlpot.errors import DataError
 from mlpot.labelling.recipe import LabelRecipe
-from mlpot.labelling.store import Store, Structure, label_key, method_hash, now, structure_of, write_json
+from mlpot.labelling.store import Store, Structure, label_key, method_hash, now, structure_of
 from mlpot.recipe import dump_recipe
 
 #: Called with the numbers of structures labelled and failed so far, and of those still to be computed.

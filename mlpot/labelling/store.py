@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 
-from mlpot.atomic import replacing
+from mlpot.atomic import write_json
 from mlpot.data.frame import Frame
 from mlpot.errors import DataError
 
@@ -87,12 +87,6 @@ def label_key(structure: Structure, method: str) -> str:
         digest.update((np.asarray(structure[name], dtype="<f8") + 0.0).tobytes())
     digest.update(bytes(structure["pbc"]))
     return digest.hexdigest()[:32]
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 class Store:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -137,6 +138,18 @@ class Plan:
     files: dict[str, str]
     tasks: dict[str, Task] = field(default_factory=dict)
     runs: dict[tuple[str, str, int, int], tuple[str, ...]] = field(default_factory=dict)
+    _orders: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+
+    @cached_property
+    def judges(self) -> dict[str, list[str]]:
+        """Hashes of the frames that choose and that judge, of which every training depends."""
+        return {"selection": _hashes(self.frames.selection), "holdout": _hashes(self.frames.holdout)}
+
+    def order(self, domain: str, seed: int) -> list[int]:
+        """Return the frames of a domain in the order of a seed, found once for all arms and sizes."""
+        if (domain, seed) not in self._orders:
+            self._orders[domain, seed] = self.frames.order(self.recipe.target, domain, seed)
+        return self._orders[domain, seed]
 
     def add(self, task: Task) -> str:
         """Take up a task; return its key."""
@@ -247,7 +260,7 @@ def _add_trainings(plan: Plan, name: str, domain: str, size: int, donors: dict[t
     steps = _steps(plan, arm)
     rivals: tuple[str, ...] = ()
     for seed in recipe.seeds:
-        indices = tuple(plan.frames.order(recipe.target, domain, seed)[:size])
+        indices = tuple(plan.order(domain, seed)[:size])
         donor = donors.get((arm.donor, seed)) if arm.donor is not None else None
         said = _decisive(plan, arm, steps, indices, donor) | {"seed": seed}
         run = TrainingTask(
@@ -281,8 +294,7 @@ def _decisive(plan: Plan, arm: Arm, steps: int, indices: Sequence[int], donor: s
         "checks": recipe.budget.checks,
         "group_by": recipe.target.group_by,
         "train": _hashes([frames.pool[i] for i in indices]),
-        "selection": _hashes(frames.selection),
-        "holdout": _hashes(frames.holdout),
+        **plan.judges,
     }
     if arm.replay is not None and arm.donor is not None:
         said["replay"] = _hashes(plan.donors[arm.donor].train)

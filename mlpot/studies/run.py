@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from mlpot.atomic import replacing
+from mlpot.atomic import write_json
 from mlpot.engine.guards import alone_in, interruptible
 from mlpot.engine.settings import Engine, LocalEngine
 from mlpot.engine.start import start_workers
@@ -67,12 +66,12 @@ def run_study(
         interruptible(f"{out}: interrupted; what is finished is kept there, the same command continues."),
     ):
         dump_recipe(recipe, out / "recipe.yaml")
-        _write_json(out / "split.json", plan.membership())
+        write_json(out / "split.json", plan.membership())
         failed = _carry_out(plan, out, recipe.engine, say, progress)
         results = collect(plan, out, failed)
         results["notes"] = notes
         results["seconds"] = time.monotonic() - started
-        _write_json(out / "results.json", results)
+        write_json(out / "results.json", results)
         say("report")
         write_report(out, results)
     return results
@@ -216,8 +215,3 @@ def _spent(done: dict[str, Any], watts: float | None) -> dict[str, Any]:
     """Return a record with the energy it took, and without what a reader of results does not need."""
     energy = None if watts is None else watts * done["cpu_seconds"]
     return {name: value for name, value in done.items() if name != "report"} | {"joules": energy}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 from ase import Atoms
 from ase.build import bulk
 
-from mlpot.atomic import replacing
+from mlpot.atomic import read_json, write_json
 from mlpot.data.frame import Frame
 from mlpot.data.structure import read_structure
 from mlpot.errors import DataError
@@ -77,8 +76,7 @@ def _plan(path: Path, text: str) -> Plan:
 
 def record(folder: Path, key: str) -> dict[str, Any] | None:
     """Return the record of a task, ``None`` if it is not done."""
-    path = folder / FOLDER / key / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(folder / FOLDER / key / RECORD)
 
 
 def best(folder: Path, keys: Sequence[str]) -> str:
@@ -137,8 +135,7 @@ class Worker:
             else:
                 result = self._dynamics(task)
         result |= spent
-        with replacing(directory / RECORD) as partial:
-            partial.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write_json(directory / RECORD, result)
         return result
 
     def _donor(self, task: DonorTask, directory: Path) -> dict[str, Any]:

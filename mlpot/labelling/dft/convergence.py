@@ -17,7 +17,7 @@ from ase.io import read
 from ase.units import GPa
 from pydantic import Field, field_validator
 
-from mlpot.atomic import replacing
+from mlpot.atomic import replacing, write_json
 from mlpot.errors import DataError, RecipeError
 from mlpot.labelling.dft.base import DFTMethod
 from mlpot.labelling.dft.kpoints import mesh
@@ -199,8 +199,7 @@ def converge(recipe: ConvergenceRecipe, out: Path, progress: Progress | None = N
         "method": recipe.method.identity(),
         "tolerances": recipe.tolerances.model_dump(),
     }
-    with replacing(out / "convergence.json") as partial:
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "convergence.json", document)
     return document
 
 
