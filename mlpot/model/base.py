@@ -11,6 +11,7 @@ bond vectors :math:`r_{ij} = r_j - r_i` and :math:`g_{ij} = \partial E / \partia
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from torch_geometric.data import Data
 
 from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
-from mlpot.errors import ElementError, RecipeError
+from mlpot.errors import ElementError, NativeError, NoCompilerError, RecipeError
 from mlpot.model.environment import Bonds, Environments, gather_environments
 
 
@@ -166,7 +167,7 @@ class LocalEnergyModel(nn.Module, ABC):
         """Let native kernels compute energies and slopes from now on, or not (the state at first).
 
         They take effect on a CPU, agree with PyTorch to rounding, and are compiled on first use
-        (:mod:`mlpot.model.native`). Training never uses them.
+        (:mod:`mlpot.model.native`).
 
         Returns
         -------
@@ -179,6 +180,31 @@ class LocalEnergyModel(nn.Module, ABC):
             If they are asked for and cannot be had.
         """
         return False
+
+    def prefer_native(self, native: bool | None, device: torch.device) -> None:
+        """Use native kernels as asked for: ``None`` takes them where they can be had.
+
+        Without a compiler PyTorch computes, silently; where compiling fails, with a warning.
+
+        Raises
+        ------
+        NativeError
+            If they are insisted on (``True``) and cannot be had.
+        """
+        if native is None:
+            try:
+                self.use_native(device.type == "cpu")
+            except NoCompilerError:
+                pass
+            except NativeError as error:
+                warnings.warn(f"{error} PyTorch computes instead, several times slower.", stacklevel=3)
+            return
+        if native and device.type != "cpu":
+            raise NativeError(f"native=True: native kernels run on a CPU, not on {device}; leave native out.")
+        if self.use_native(native) != native:
+            raise NativeError(
+                f"native=True: this {type(self).__name__} has no native kernels; leave native out."
+            )
 
     def bonds(self, graph: Data) -> Bonds:
         """Return the bonds of a graph; vectors in float64 first, then in :attr:`dtype`."""
@@ -214,6 +240,14 @@ class LocalEnergyModel(nn.Module, ABC):
             bonds = self.bonds(graph)
             return assemble(graph, bonds, *self.local_energies_and_slopes(bonds))
 
+    def trainable(self, graph: Data) -> Output:
+        """Return what :meth:`forward` returns, with a graph of derivatives by the weights.
+
+        By the weights alone: an output here may not be differentiated by positions. A subclass
+        with something faster must agree with :meth:`differentiate` to rounding.
+        """
+        return self.differentiate(graph, create_graph=True)
+
     @property
     def has_deviation(self) -> bool:
         """Whether the model says how far it may be off (:meth:`forward_with_deviation`)."""
@@ -235,7 +269,7 @@ class LocalEnergyModel(nn.Module, ABC):
     def differentiate(self, graph: Data, create_graph: bool = False) -> Output:
         """Return what :meth:`forward` returns, by autograd through :meth:`local_energies` alone.
 
-        The reference for every faster path, and the path of training.
+        The reference for every faster path.
         """
         owner = graph.batch if graph.batch is not None else torch.zeros_like(graph.numbers)
         cells = graph.cell.view(-1, 3, 3)
@@ -312,9 +346,10 @@ def assemble(graph: Data, bonds: Bonds, local: Tensor, slopes: Tensor) -> Output
 
 def _output(energy: Tensor, local: Tensor, forces: Tensor, virial: Tensor, cells: Tensor) -> Output:
     """Return the output, with the stress from the virials (B, 3, 3)."""
-    volume = torch.linalg.det(cells).abs()
-    volume = torch.where(volume > 0, volume, torch.nan)
-    stress = 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+    volume = torch.linalg.det(cells).abs()[:, None, None]
+    stress = 0.5 * (virial + virial.transpose(1, 2)) / torch.where(volume > 0, volume, 1.0)
+    # Chosen, not divided by NaN: the slopes by what is not chosen are zero.
+    stress = torch.where(volume > 0, stress, torch.nan)
     return Output(energy, local, forces, stress)
 
 

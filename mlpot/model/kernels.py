@@ -164,15 +164,19 @@ class LayerWeights:
     update: Tensor | None
 
 
-def pack_layer(layer: nn.Module, index: int, radial_scale: Tensor) -> LayerWeights:
-    """Return the weights of a layer; a copy, so that it must be taken again when they change."""
+def pack_layer(layer: nn.Module, index: int, radial_scale: Tensor, fold_centre: bool = True) -> LayerWeights:
+    """Return the weights of a layer; a copy, so that it must be taken again when they change.
+
+    Without ``fold_centre`` the factor by the centre stays apart for a single element too, and
+    every number is one weight of the layer times a constant.
+    """
     if type(layer) is not Layer:
         raise TypeError(f"the kernels compute what Layer computes, not {type(layer).__name__}")
     c, l_max, l_out = layer.config.channels, layer.config.l_max, layer.l_out
     by_degree = degrees(l_max).to(radial_scale.device)
-    elements = len(layer.centre_table)
+    fold = len(layer.centre_table) == 1 and fold_centre
     # What multiplies a row of factors of one degree: (l_max + 1, 3C).
-    rows = layer.factor_scale.factor * (layer.centre_table[0] if elements == 1 else 1.0)
+    rows = layer.factor_scale.factor * (layer.centre_table[0] if fold else 1.0)
     rows = rows.expand(-1, 3 * c)[:, :, None]
     density = radial = factors = emit = update = None
     if layer.first:
@@ -195,7 +199,7 @@ def pack_layer(layer: nn.Module, index: int, radial_scale: Tensor) -> LayerWeigh
         radial=radial,
         factors=factors,
         emit=emit,
-        centre=None if elements == 1 else layer.centre_table,
+        centre=None if fold else layer.centre_table,
         evaluate=layer.evaluate.to(radial_scale),
         project=layer.project.to(radial_scale),
         scalars=scalars,

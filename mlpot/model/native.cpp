@@ -1,182 +1,27 @@
 // Energies and slopes of a density network on a CPU: the mathematics of kernels.py and inference.py.
 //
 // Plain C interface at the end of the file; native.py compiles it, packs the weights and calls it.
-//
-// - Channels are contiguous and padded to whole vectors with zero weights: no loop has a tail.
-// - All products go through one micro-kernel whose accumulators stay in registers.
-// - Atoms come in blocks of BLOCK, tables as (component, atom, channel): a weight matrix is read
-//   once per block, and what a block needs stays in the second-level cache.
-// - Lebedev grids contain -p with every p. Fields are split into even and odd degrees, E and O, on
-//   one half of the points: (E + O)(E' + O') has the even part EE' + OO' and the odd part EO' + OE',
-//   so half of the points give all of the products, exactly.
-// - Bonds beyond the cutoff (of a neighbour list with a skin) are left out before anything else.
 
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
+#include "native_common.h"
 
 namespace {
 
-using Int = std::int64_t;
-constexpr Int BLOCK = 4;
-constexpr Int DEGREES = 16;
-
-template <class T> struct Vector;
-template <> struct Vector<float> {
-    typedef float Type __attribute__((vector_size(BYTES), aligned(4), may_alias));
-};
-template <> struct Vector<double> {
-    typedef double Type __attribute__((vector_size(BYTES), aligned(8), may_alias));
-};
-template <class T> using Vec = typename Vector<T>::Type;
-template <class T> constexpr Int W = BYTES / sizeof(T);
-
-template <class T> inline Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
-template <class T> inline void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
-inline Int up(Int n, Int w) { return (n + w - 1) / w * w; }
-
-// -- C (M, N) = or += A (M, K) B (K, N); A has any strides, B and C rows of whole vectors ---------
-
-template <class T, int MR, int NR, bool ADD>
-void micro(Int K, const T* A, Int row, Int column, const T* B, Int ldb, T* C, Int ldc) {
-    Vec<T> sums[MR][NR];
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < NR; ++j) sums[i][j] = ADD ? load(C + i * ldc + j * W<T>) : Vec<T>{};
-    for (Int k = 0; k < K; ++k) {
-        Vec<T> b[NR];
-#pragma GCC unroll 16
-        for (int j = 0; j < NR; ++j) b[j] = load(B + j * W<T>);
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-            const T a = A[i * row];
-#pragma GCC unroll 16
-            for (int j = 0; j < NR; ++j) sums[i][j] += a * b[j];
-        }
-        A += column;
-        B += ldb;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 16
-        for (int j = 0; j < NR; ++j) store(C + i * ldc + j * W<T>, sums[i][j]);
-}
-
-template <class T, int MR, int NR, bool ADD>
-inline void rows_of(Int size, Int K, const T* A, Int row, Int column, const T* B, Int ldb, T* C, Int ldc) {
-    if (size == MR) return micro<T, MR, NR, ADD>(K, A, row, column, B, ldb, C, ldc);
-    if constexpr (MR > 1) rows_of<T, MR - 1, NR, ADD>(size, K, A, row, column, B, ldb, C, ldc);
-}
-
-// All rows against NR vectors of columns, in nearly equal portions of at most MR.
-template <class T, int MR, int NR, bool ADD>
-void panel(Int M, Int K, const T* A, Int row, Int column, const T* B, Int ldb, T* C, Int ldc) {
-    for (Int portions = (M + MR - 1) / MR; portions > 0; --portions) {
-        const Int size = (M + portions - 1) / portions;
-        rows_of<T, MR, NR, ADD>(size, K, A, row, column, B, ldb, C, ldc);
-        A += size * row;
-        C += size * ldc;
-        M -= size;
-    }
-}
-
-template <class T, bool ADD>
-void product(Int M, Int N, Int K, const T* A, Int row, Int column, const T* B, Int ldb, T* C, Int ldc) {
-    Int vectors = N / W<T>;
-    while (vectors > 0) {
-        Int width;
-        if (M <= 3 && vectors >= 4) {
-            panel<T, 3, 4, ADD>(M, K, A, row, column, B, ldb, C, ldc);
-            width = 4;
-        } else if (vectors >= 2) {
-            panel<T, 6, 2, ADD>(M, K, A, row, column, B, ldb, C, ldc);
-            width = 2;
-        } else {
-            panel<T, 12, 1, ADD>(M, K, A, row, column, B, ldb, C, ldc);
-            width = 1;
-        }
-        vectors -= width;
-        B += width * W<T>;
-        C += width * W<T>;
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------
-
-// Widths are padded to vectors, except radial, which counts the functions there are.
-struct Shape {
-    Int layers, l_max, l_features, channels, radial, hidden, elements, steps, gradients;
-    double cutoff;
-};
-
-// One layer's weights; "back" marks the transposed matrix. Null where a layer has none.
-template <class T> struct Weights {
-    const T *density, *density_back;  // (degrees, elements * R, 3C), (degrees, 3C, elements * R)
-    const T *radial, *radial_back;    // (R, degrees * C), (degrees * C, R)
-    const T *factors, *factors_back;  // (degrees, C, 3C), (degrees, 3C, C)
-    const T *emit, *emit_back;        // (degrees, C, C)
-    const T* centre;                  // (elements, 3C)
-    const T *even, *odd;              // (points, components of that parity)
-    const T *project_even, *project_odd;
-    const T *scalars, *scalars_back;  // (3C, H + C), (H + C, 3C)
-    const T *outer, *outer_back;      // (H, C), (C, H)
-    const T *readout, *readout_back;  // (C, H + W), (H + W, C)
-    const T* readout_outer;           // (H,)
-    const T *update, *update_back;    // (degrees - 1, 3C, C), (degrees - 1, C, 3C)
-    const Int* points;                // number of points
-};
-
-// r_a R_{l-1,m'} -> R_lm, and its gradient: lists of what is not zero.
-struct Coupling {
-    Int m, axis, lower;
-    double value;
-};
-
 template <class T> struct Arguments {
-    const Shape* shape;
-    const Weights<T>* weights;
-    const Coupling *steps, *gradients;
-    Int atoms, bonds;
-    const T* vectors;
-    const Int *counts, *reverse, *species, *neighbour;
+    Input<T> input;
     const T* seeds;
     T *energies, *slopes;
-    Int threads;
 };
 
-// Memory handed out piece by piece; measures instead while there is none.
-struct Arena {
-    char* base;
-    Int used = 0;
-    template <class U> U* take(Int count) {
-        char* here = base ? base + used : nullptr;
-        used += up(count * static_cast<Int>(sizeof(U)), 64);
-        return reinterpret_cast<U*>(here);
-    }
-};
+template <class T> struct Evaluation : Network<T> {
+    using Base = Network<T>;
+    using Base::in, Base::C, Base::L, Base::M, Base::MF, Base::R, Base::RP, Base::ER, Base::H, Base::MP, Base::MS;
+    using Base::degrees, Base::features, Base::layers, Base::near, Base::widest, Base::threads, Base::scale;
+    using Base::first, Base::bond, Base::opposite, Base::direction, Base::inverse, Base::harmonics;
+    using Base::radial, Base::derivative, Base::bonds_of, Base::degree_out, Base::split_row;
+    using Base::parity_rows, Base::logistic, Base::silu_slope, Base::turn;
 
-template <class T> struct Evaluation {
-    Arguments<T> in;
-    Int C, L, M, MF, R, RP, ER, H, MP, MS, degrees, features, layers, near, widest, threads;
-    T scale;
-    // Of every bond within the cutoff: row in the list, opposite bond, directions, basis and slopes.
-    Int *first, *slot, *bond, *opposite;
-    T *direction, *inverse, *harmonics, *radial, *derivative, *by_harmonics, *by_radial;
+    Arguments<T> out;
+    T *by_harmonics, *by_radial;
     // Of every layer but the last: factors, hidden values, what is emitted, sent and received.
     T *kept_factors, *kept_hidden, *kept_emitted, *sent, *received;
 
@@ -187,67 +32,11 @@ template <class T> struct Evaluation {
     };
     Scratch scratch[256];
 
-    explicit Evaluation(const Arguments<T>& arguments) : in(arguments) {
-        const Shape& s = *in.shape;
-        C = s.channels, L = s.l_max, R = s.radial, H = s.hidden, layers = s.layers;
-        degrees = L + 1, features = s.l_features, M = degrees * degrees;
-        MF = (features + 1) * (features + 1);
-        RP = up(R, W<T>), ER = s.elements * RP, MP = up(M, W<T>);
-        MS = MP;
-        for (Int l = 0; l < degrees; ++l) MS = std::max(MS, l * l + up(2 * l + 1, W<T>));
-        MS = std::max(MS, up(MF, W<T>));
-        scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(layers)));
-        threads = std::min<Int>(in.threads, 256);
-    }
-
-    // Rows of the even degrees come first, those of the odd ones after them.
-    static Int parity_rows(Int l_max, Int odd) {
-        Int rows = 0;
-        for (Int l = odd; l <= l_max; l += 2) rows += 2 * l + 1;
-        return rows;
-    }
-    static Int split_row(Int l, Int l_max) {
-        Int row = l % 2 ? parity_rows(l_max, 0) : 0;
-        for (Int k = l % 2; k < l; k += 2) row += 2 * k + 1;
-        return row;
-    }
-    Int degree_out(Int t) const { return t + 1 < layers ? features : 0; }
-
-    void lay_out(Arena& arena) {
-        first = arena.take<Int>(in.atoms + 1);
-        slot = arena.take<Int>(in.bonds);
-        bond = arena.take<Int>(in.bonds);
-        opposite = arena.take<Int>(in.bonds);
-    }
-
-    // Count the bonds that matter: one within the cutoff, or whose opposite is, by rounding.
-    void select() {
-        const T cutoff = static_cast<T>(in.shape->cutoff);
-        auto inside = [&](Int e) {
-            const T* v = in.vectors + 3 * e;
-            return v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < cutoff * cutoff;
-        };
-        for (Int e = 0; e < in.bonds; ++e) slot[e] = inside(e);
-        Int e = 0;
-        near = widest = 0;
-        for (Int i = 0; i < in.atoms; ++i) {
-            first[i] = near;
-            for (Int end = e + in.counts[i]; e < end; ++e)
-                if (slot[e] || slot[in.reverse[e]]) bond[near++] = e;
-            widest = std::max(widest, near - first[i]);
-        }
-        first[in.atoms] = near;
-        for (Int s = 0; s < near; ++s) slot[bond[s]] = s;
-        for (Int s = 0; s < near; ++s) opposite[s] = slot[in.reverse[bond[s]]];
-    }
+    explicit Evaluation(const Arguments<T>& arguments) : Network<T>(arguments.input), out(arguments) {}
 
     void lay_out_rest(Arena& arena) {
         const Int between = layers - 1;
-        direction = arena.take<T>(near * 3);
-        inverse = arena.take<T>(near);
-        harmonics = arena.take<T>(near * MP);
-        radial = arena.take<T>(near * RP);
-        derivative = arena.take<T>(near * RP);
+        this->lay_out_basis(arena);
         by_harmonics = arena.take<T>(near * MS);
         by_radial = arena.take<T>(near * RP);
         kept_factors = arena.take<T>(between * in.atoms * M * 3 * C);
@@ -255,8 +44,7 @@ template <class T> struct Evaluation {
         kept_emitted = arena.take<T>(between * in.atoms * MF * C);
         sent = arena.take<T>(between * near * C);
         received = arena.take<T>(between * near * C);
-        Int points = 0;
-        for (Int t = 0; t < layers; ++t) points = std::max(points, *in.weights[t].points);
+        const Int points = this->most_points();
         const Int rows = BLOCK * M, most = std::max(3 * C, ER), slots = BLOCK * widest;
         for (Int k = 0; k < threads; ++k) {
             Scratch& s = scratch[k];
@@ -283,54 +71,8 @@ template <class T> struct Evaluation {
         }
     }
 
-    // -- geometry: lanes are bonds ------------------------------------------------------------------
-
-    void geometry(Int begin, Int end) {
-        constexpr Int w = W<T>;
-        typedef Vec<T> V;
-        V y[DEGREES * DEGREES];
-        const T cutoff = static_cast<T>(in.shape->cutoff), pi = static_cast<T>(3.14159265358979323846);
-        for (Int s = begin; s < end; s += w) {
-            const Int n = std::min(w, end - s);
-            V r[3], square = {}, distance, sine, cosine;
-            for (Int k = 0; k < w; ++k)
-                for (Int a = 0; a < 3; ++a) r[a][k] = in.vectors[3 * bond[s + std::min(k, n - 1)] + a];
-            for (Int a = 0; a < 3; ++a) square += r[a] * r[a];
-            for (Int k = 0; k < w; ++k) distance[k] = std::sqrt(square[k]);
-            const V over = T(1) / distance, x = distance / cutoff;
-            for (Int k = 0; k < w; ++k) {
-                sine[k] = std::sin(pi * x[k]);
-                cosine[k] = std::cos(pi * x[k]);
-            }
-            V inside = T(1) - x * x;
-            for (Int k = 0; k < w; ++k) inside[k] = std::max(inside[k], T(0));
-            const V envelope = inside * inside * inside / x;
-            const V slope = (T(-6) * inside * inside - envelope / x) / cutoff;
-            V sn = sine, cn = cosine;
-            for (Int order = 1; order <= R; ++order) {
-                const V value = sn * envelope, change = sn * slope + cn * envelope * (T(order) * pi / cutoff);
-                for (Int k = 0; k < n; ++k) {
-                    radial[(s + k) * RP + order - 1] = value[k];
-                    derivative[(s + k) * RP + order - 1] = change[k];
-                }
-                const V next = sn * cosine + cn * sine;
-                cn = cn * cosine - sn * sine;
-                sn = next;
-            }
-            for (Int k = 0; k < n; ++k)
-                for (Int j = R; j < RP; ++j) radial[(s + k) * RP + j] = derivative[(s + k) * RP + j] = T(0);
-            for (Int a = 0; a < 3; ++a) r[a] *= over;
-            y[0] = V{} + static_cast<T>(0.28209479177387814347);
-            for (Int m = 1; m < M; ++m) y[m] = V{};
-            for (const Coupling* c = in.steps; c < in.steps + in.shape->steps; ++c)
-                y[c->m] += static_cast<T>(c->value) * r[c->axis] * y[c->lower];
-            for (Int k = 0; k < n; ++k) {
-                for (Int m = 0; m < M; ++m) harmonics[(s + k) * MP + m] = y[m][k];
-                for (Int m = M; m < MP; ++m) harmonics[(s + k) * MP + m] = T(0);
-                for (Int a = 0; a < 3; ++a) direction[3 * (s + k) + a] = r[a][k];
-                inverse[s + k] = over[k];
-            }
-        }
+    void basis(Int begin, Int end) {
+        this->geometry(begin, end);
         std::memset(by_harmonics + begin * MS, 0, sizeof(T) * (end - begin) * MS);
         std::memset(by_radial + begin * RP, 0, sizeof(T) * (end - begin) * RP);
     }
@@ -360,22 +102,8 @@ template <class T> struct Evaluation {
             for (Int a = 0; a < 3; ++a) along -= across[a] * r[a];
             for (Int a = 0; a < 3; ++a) {
                 const V value = across[a] + along * r[a];
-                for (Int k = 0; k < n; ++k) in.slopes[3 * bond[s + k] + a] = value[k];
+                for (Int k = 0; k < n; ++k) out.slopes[3 * bond[s + k] + a] = value[k];
             }
-        }
-    }
-
-    // -- products on the sphere, a tile of channels at a time ----------------------------------------
-
-    template <int NV> void fields_of(const Weights<T>& w, const T* factors, Int ld, T* fields) const {
-        const Int q = *w.points, even = parity_rows(L, 0), odd = M - even;
-        constexpr Int tile = NV * W<T>;
-        for (Int part = 0; part < 3; ++part) {
-            const T* x = factors + part * C;
-            panel<T, NV == 2 ? 6 : 12, NV, false>(q, even, w.even, even, 1, x, ld, fields + 2 * part * tile,
-                                                  6 * tile);
-            panel<T, NV == 2 ? 6 : 12, NV, false>(q, odd, w.odd, odd, 1, x + even * ld, ld,
-                                                  fields + (2 * part + 1) * tile, 6 * tile);
         }
     }
 
@@ -383,19 +111,18 @@ template <class T> struct Evaluation {
                                         T* products, T* coefficients, Int ldc) const {
         constexpr Int tile = NV * W<T>;
         const Int q = *w.points, lo = degree_out(t), even = parity_rows(lo, 0), odd = parity_rows(lo, 1);
-        fields_of<NV>(w, factors, ld, fields);
+        this->template fields_of<NV>(w, factors, ld, fields);
         for (Int p = 0; p < q; ++p)
             for (Int v = 0; v < tile; v += W<T>) {
                 const T* f = fields + p * 6 * tile + v;
-                T* out = products + p * 4 * tile + v;
-                const Vec<T> xe = load(f), xo = load(f + tile), ye = load(f + 2 * tile),
-                             yo = load(f + 3 * tile);
-                const Vec<T> ze = load(f + 4 * tile), zo = load(f + 5 * tile);
-                const Vec<T> pe = xe * ye + xo * yo, po = xe * yo + xo * ye;
-                store(out, pe);
-                store(out + tile, pe * ze + po * zo);
-                store(out + 2 * tile, po);
-                store(out + 3 * tile, pe * zo + po * ze);
+                T* to = products + p * 4 * tile + v;
+                Vec<T> pair_e, triple_e, pair_o, triple_o;
+                Base::multiply(load(f), load(f + tile), load(f + 2 * tile), load(f + 3 * tile),
+                               load(f + 4 * tile), load(f + 5 * tile), pair_e, triple_e, pair_o, triple_o);
+                store(to, pair_e);
+                store(to + tile, triple_e);
+                store(to + 2 * tile, pair_o);
+                store(to + 3 * tile, triple_o);
             }
         constexpr int MR = NV == 2 ? 6 : 12;
         for (Int part = 0; part < 2; ++part) {
@@ -424,18 +151,11 @@ template <class T> struct Evaluation {
             for (Int v = 0; v < tile; v += W<T>) {
                 T* f = fields + p * 6 * tile + v;
                 const T* s = products + p * 4 * tile + v;
-                const Vec<T> xe = load(f), xo = load(f + tile), ye = load(f + 2 * tile),
-                             yo = load(f + 3 * tile);
-                const Vec<T> ze = load(f + 4 * tile), zo = load(f + 5 * tile);
-                const Vec<T> pe = xe * ye + xo * yo, po = xe * yo + xo * ye;
-                const Vec<T> te = load(s + tile), to = load(s + 3 * tile);
-                const Vec<T> se = load(s) + te * ze + to * zo, so = load(s + 2 * tile) + te * zo + to * ze;
-                store(f, se * ye + so * yo);
-                store(f + tile, se * yo + so * ye);
-                store(f + 2 * tile, se * xe + so * xo);
-                store(f + 3 * tile, se * xo + so * xe);
-                store(f + 4 * tile, te * pe + to * po);
-                store(f + 5 * tile, te * po + to * pe);
+                Vec<T> x[6];
+                for (int k = 0; k < 6; ++k) x[k] = load(f + k * tile);
+                Base::multiply_back(x[0], x[1], x[2], x[3], x[4], x[5], load(s), load(s + tile),
+                                    load(s + 2 * tile), load(s + 3 * tile));
+                for (int k = 0; k < 6; ++k) store(f + k * tile, x[k]);
             }
         const Int even = parity_rows(L, 0), odd = M - even;
         for (Int part = 0; part < 3; ++part) {
@@ -448,16 +168,9 @@ template <class T> struct Evaluation {
 
     // -- blocks of atoms --------------------------------------------------------------------------
 
-    static T logistic(T x) { return T(1) / (T(1) + std::exp(-x)); }
     static void silu(const T* x, T* y, Int count) {
         for (Int k = 0; k < count; ++k) y[k] = x[k] * logistic(x[k]);
     }
-    static T silu_slope(T x) {
-        const T s = logistic(x);
-        return s * (T(1) + x * (T(1) - s));
-    }
-
-    Int bonds_of(Int i) const { return first[i + 1] - first[i]; }
     // Where the bonds of a block's atom begin in the block's tables.
     Int within(Int start, Int a) const { return first[start + a] - first[start]; }
 
@@ -557,7 +270,7 @@ template <class T> struct Evaluation {
             silu(x, s.active, H);
             T energy = x[H];
             for (Int h = 0; h < H; ++h) energy += s.active[h] * w.readout_outer[h];
-            in.energies[start + a] += scale * energy;
+            out.energies[start + a] += scale * energy;
         }
         if (t + 1 == layers) return;
         for (Int l = 1; l <= lo; ++l) {
@@ -599,20 +312,12 @@ template <class T> struct Evaluation {
                               C);
     }
 
-    // (rows, columns) to (columns, width), with zeros beyond the rows.
-    static void turn(const T* from, Int ld, Int rows, Int columns, T* to, Int width) {
-        for (Int c = 0; c < columns; ++c) {
-            for (Int r = 0; r < rows; ++r) to[c * width + r] = from[r * ld + c];
-            for (Int r = rows; r < width; ++r) to[c * width + r] = T(0);
-        }
-    }
-
     // What forward left in the scratch is still there for the last layer (fresh); else made again.
     void backward(Int t, Int start, Int nb, Scratch& s, const T* factors, const T* hidden, bool fresh) {
         const Weights<T>& w = in.weights[t];
         const Int lo = degree_out(t), last = H + W<T>, wide = H + C, q = *w.points;
         for (Int a = 0; a < nb; ++a) {
-            const T seed = scale * in.seeds[start + a];
+            const T seed = scale * out.seeds[start + a];
             T* x = s.last + a * last;
             for (Int h = 0; h < H; ++h)
                 x[h] = w.readout_outer[h] * seed * silu_slope(hidden[a * 2 * H + H + h]);
@@ -637,11 +342,11 @@ template <class T> struct Evaluation {
             const Int ld = nb * 3 * C;
             Int c = 0;
             for (; c + 2 * W<T> <= C; c += 2 * W<T>) {
-                if (!fresh) fields_of<2>(w, from + c, ld, fields + c * q * 6);
+                if (!fresh) this->template fields_of<2>(w, from + c, ld, fields + c * q * 6);
                 tile_backward<2>(t, w, fields + c * q * 6, s.products, slope + c, ld, to + c, ld);
             }
             if (c < C) {
-                if (!fresh) fields_of<1>(w, from + c, ld, fields + c * q * 6);
+                if (!fresh) this->template fields_of<1>(w, from + c, ld, fields + c * q * 6);
                 tile_backward<1>(t, w, fields + c * q * 6, s.products, slope + c, ld, to + c, ld);
             }
         }
@@ -728,15 +433,15 @@ template <class T> struct Evaluation {
 
     void run() {
         const Int last = layers - 1;
-        std::memset(in.slopes, 0, sizeof(T) * 3 * in.bonds);
-        std::memset(in.energies, 0, sizeof(T) * in.atoms);
+        std::memset(out.slopes, 0, sizeof(T) * 3 * in.bonds);
+        std::memset(out.energies, 0, sizeof(T) * in.atoms);
         for (Int t = 0; t < last; ++t)
             blocks([&](Int start, Int nb, Scratch& s) {
-                if (!t) geometry(first[start], first[start + nb]);
+                if (!t) basis(first[start], first[start + nb]);
                 forward(t, start, nb, s, factors_at(t, start), hidden_at(t, start));
             });
         blocks([&](Int start, Int nb, Scratch& s) {
-            if (!last) geometry(first[start], first[start + nb]);
+            if (!last) basis(first[start], first[start + nb]);
             forward(last, start, nb, s, s.factors, s.hidden);
             backward(last, start, nb, s, s.factors, s.hidden, true);
             if (!last) bond_slopes(first[start], first[start + nb]);
@@ -750,23 +455,6 @@ template <class T> struct Evaluation {
     }
 };
 
-// Bytes needed where there is no memory; else the evaluation, if the memory is enough.
-template <class T> Int evaluate(const Arguments<T>* arguments, char* memory, Int size) {
-    Evaluation<T> evaluation(*arguments);
-    Arena arena{nullptr};
-    evaluation.lay_out(arena);
-    if (arena.used > size) return arena.used;
-    arena = Arena{memory};
-    evaluation.lay_out(arena);
-    evaluation.select();
-    Arena rest{nullptr, arena.used};
-    evaluation.lay_out_rest(rest);
-    if (rest.used > size) return rest.used;
-    evaluation.lay_out_rest(arena);
-    evaluation.run();
-    return 0;
-}
-
 }  // namespace
 
 // Values per vector, by bytes per value.
@@ -774,8 +462,8 @@ extern "C" std::int64_t mlpot_lanes(std::int64_t bytes) { return BYTES / bytes; 
 
 // 0 when done, otherwise how many bytes of memory (aligned to 64) it takes to get further.
 extern "C" std::int64_t mlpot_evaluate_float(const void* arguments, char* memory, std::int64_t size) {
-    return evaluate<float>(static_cast<const Arguments<float>*>(arguments), memory, size);
+    return compute<Evaluation<float>>(*static_cast<const Arguments<float>*>(arguments), memory, size);
 }
 extern "C" std::int64_t mlpot_evaluate_double(const void* arguments, char* memory, std::int64_t size) {
-    return evaluate<double>(static_cast<const Arguments<double>*>(arguments), memory, size);
+    return compute<Evaluation<double>>(*static_cast<const Arguments<double>*>(arguments), memory, size);
 }

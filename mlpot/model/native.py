@@ -1,9 +1,9 @@
 """The kernels in C++, compiled on demand by the system's compiler: a faster twin for CPUs.
 
-:mod:`mlpot.model.kernels` computes the same in PyTorch. ``native.cpp`` is compiled once for a
+:mod:`mlpot.model.kernels` computes the same in PyTorch. The sources are compiled once for a
 processor, by ``$CXX`` or the first of g++, clang++ and c++, into ``$XDG_CACHE_HOME/mlpot`` (or
-``~/.cache/mlpot``), in a few seconds, and loaded with ctypes; it needs no headers but the
-compiler's own.
+``~/.cache/mlpot``), in some seconds, and loaded with ctypes; they need no headers but the
+compiler's own. The gradient of a loss is in :mod:`mlpot.model.native_training`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from mlpot.model.inference import PackedWeights
 from mlpot.model.kernels import LayerWeights
 from mlpot.model.network import DensityNetwork, NetworkConfig
 
-SOURCE = Path(__file__).with_name("native.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.cpp", "native_training.cpp"))
+HEADER = Path(__file__).with_name("native_common.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 #: Tried in turn: not every compiler has OpenMP; without it there is one thread.
 THREADING = (("-fopenmp",), ())
@@ -82,7 +83,8 @@ def build() -> Path:
     """
     command = compiler()
     version = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
-    facts = (SOURCE.read_text(encoding="utf-8"), FLAGS, THREADING, command, version, _processor())
+    texts = [path.read_text(encoding="utf-8") for path in (HEADER, *SOURCES)]
+    facts = (texts, FLAGS, THREADING, command, version, _processor())
     name = f"native-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}.so"
     folder = cache_folder()
     library = folder / name
@@ -106,7 +108,7 @@ def _compile(command: list[str], target: Path) -> None:
     said = ""
     for flags in THREADING:
         process = subprocess.run(
-            [*command, *FLAGS, *flags, str(SOURCE), "-o", str(target)], capture_output=True, text=True
+            [*command, *FLAGS, *flags, *map(str, SOURCES), "-o", str(target)], capture_output=True, text=True
         )
         if process.returncode == 0:
             return
@@ -137,9 +139,10 @@ def _outcome() -> ctypes.CDLL | NativeError:
     library.mlpot_lanes.restype = ctypes.c_int64
     library.mlpot_lanes.argtypes = [ctypes.c_int64]
     for name in DTYPES.values():
-        function = getattr(library, f"mlpot_evaluate_{name}")
-        function.restype = ctypes.c_int64
-        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        for what in ("evaluate", "train"):
+            function = getattr(library, f"mlpot_{what}_{name}")
+            function.restype = ctypes.c_int64
+            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     return library
 
 
@@ -272,8 +275,10 @@ class _Coupling(ctypes.Structure):
     ]  # fmt: skip
 
 
-class _Arguments(ctypes.Structure):
-    pointers = ("vectors", "counts", "reverse", "species", "neighbour", "seeds", "energies", "slopes")
+class Input(ctypes.Structure):
+    """What is evaluated: the struct of this name in native_common.h."""
+
+    pointers = ("vectors", "counts", "reverse", "species", "neighbour")
     _fields_ = [
         ("shape", ctypes.POINTER(_Shape)),
         ("weights", ctypes.c_void_p),
@@ -284,6 +289,10 @@ class _Arguments(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in pointers),
         ("threads", ctypes.c_int64),
     ]
+
+
+class _Arguments(ctypes.Structure):
+    _fields_ = [("input", Input), *((name, ctypes.c_void_p) for name in ("seeds", "energies", "slopes"))]
 
 
 @cache
@@ -325,25 +334,27 @@ class NativeWeights:
         """Return the packed weights of all layers."""
         layers, kept = packed.get(network), self._kept
         if kept is None or kept.layers is not layers:
-            kept = self._kept = self._pack(network, layers)
+            kept = self._kept = pack_network(network, layers, network.radial.scale.dtype)
         return kept
 
-    @staticmethod
-    def _pack(network: DensityNetwork, layers: list[LayerWeights]) -> Packed:
-        config, scale = network.config, network.radial.scale
-        lanes = load_library().mlpot_lanes(scale.element_size())
-        elements = 1 if layers[0].centre is None else len(layers[0].centre)
-        tensors = [pack(weights, config, elements, lanes) for weights in layers]
-        channels, hidden = (-(-width // lanes) * lanes for width in (config.channels, config.hidden))
-        steps, gradients = _couplings(config.l_max)
-        shape = _Shape(
-            config.layers, config.l_max, config.l_features, channels, config.radial, hidden, elements,
-            len(steps), len(gradients), network.radial.cutoff,
-        )  # fmt: skip
-        return Packed(layers, shape, _pointers(tensors), tensors)
+
+def pack_network(network: DensityNetwork, layers: list[LayerWeights], dtype: torch.dtype) -> Packed:
+    """Return weights packed for native.cpp, with the padding of a type."""
+    config = network.config
+    lanes = load_library().mlpot_lanes(dtype.itemsize)
+    elements = 1 if layers[0].centre is None else len(layers[0].centre)
+    tensors = [pack(weights, config, elements, lanes) for weights in layers]
+    channels, hidden = (-(-width // lanes) * lanes for width in (config.channels, config.hidden))
+    steps, gradients = _couplings(config.l_max)
+    shape = _Shape(
+        config.layers, config.l_max, config.l_features, channels, config.radial, hidden, elements,
+        len(steps), len(gradients), network.radial.cutoff,
+    )  # fmt: skip
+    return Packed(layers, shape, point_to(tensors), tensors)
 
 
-def _pointers(tensors: list[dict[str, Tensor]]) -> Any:
+def point_to(tensors: list[dict[str, Tensor]]) -> Any:
+    """Return the pointers to packed weights, layer by layer; the tensors must outlive them."""
     pointers = (ctypes.c_void_p * (len(MEMBERS) * len(tensors)))()
     for index, table in enumerate(tensors):
         for member, name in enumerate(MEMBERS):
@@ -359,7 +370,7 @@ def with_readouts(packed: Packed, layers: list[LayerWeights], config: NetworkCon
         table | pack_readout(weights, config, lanes)
         for table, weights in zip(packed.tensors, layers, strict=True)
     ]
-    return Packed(layers, packed.shape, _pointers(tensors), tensors)
+    return Packed(layers, packed.shape, point_to(tensors), tensors)
 
 
 @torch.no_grad()
@@ -373,34 +384,40 @@ def native_energies_and_slopes(weights: Packed, bonds: Bonds, seeds: Tensor) -> 
     NativeError
         If the kernels cannot be had.
     """
-    library = load_library()
-    vectors = bonds.vectors.contiguous()
-    steps, gradients = _couplings(weights.shape.l_max)
+    inputs, kept = input_of(weights, bonds)
     tensors = {
-        "vectors": vectors,
-        "counts": bonds.counts.contiguous(),
-        "reverse": bonds.reverse.contiguous(),
-        "species": bonds.species.contiguous(),
-        "neighbour": bonds.neighbour.contiguous(),
-        "seeds": seeds.to(vectors.dtype).contiguous(),
-        "energies": torch.empty_like(seeds, dtype=vectors.dtype),
-        "slopes": torch.empty_like(vectors),
+        "seeds": seeds.to(bonds.vectors.dtype).contiguous(),
+        "energies": torch.empty_like(seeds, dtype=bonds.vectors.dtype),
+        "slopes": torch.empty_like(kept["vectors"]),
     }
-    arguments = _Arguments(
+    arguments = _Arguments(inputs, **{name: tensor.data_ptr() for name, tensor in tensors.items()})
+    call("evaluate", bonds.vectors.dtype, arguments)
+    return tensors["energies"], tensors["slopes"]
+
+
+def input_of(weights: Packed, bonds: Bonds) -> tuple[Input, dict[str, Tensor]]:
+    """Return what the kernels evaluate, and the tensors that must live as long as it is used."""
+    tensors = {name: getattr(bonds, name).contiguous() for name in Input.pointers}
+    steps, gradients = _couplings(weights.shape.l_max)
+    inputs = Input(
         shape=ctypes.pointer(weights.shape),
         weights=ctypes.cast(weights.pointers, ctypes.c_void_p),
         steps=ctypes.cast(steps, ctypes.c_void_p),
         gradients=ctypes.cast(gradients, ctypes.c_void_p),
-        atoms=len(seeds),
-        bonds=len(vectors),
+        atoms=len(bonds.species),
+        bonds=len(bonds.vectors),
         threads=torch.get_num_threads(),
         **{name: tensor.data_ptr() for name, tensor in tensors.items()},
     )
-    function = getattr(library, f"mlpot_evaluate_{DTYPES[vectors.dtype]}")
+    return inputs, tensors
+
+
+def call(what: str, dtype: torch.dtype, arguments: ctypes.Structure) -> None:
+    """Call a kernel, with the memory that it asks for."""
+    function = getattr(load_library(), f"mlpot_{what}_{DTYPES[dtype]}")
     # Kept from call to call: fresh memory costs page faults, a large part of a small call.
     if not hasattr(_memory, "buffer"):
         _memory.buffer = torch.empty(0, dtype=torch.uint8)
     while needed := function(ctypes.byref(arguments), _memory.buffer.data_ptr(), len(_memory.buffer)):
         _memory.buffer = torch.empty(0, dtype=torch.uint8)
         _memory.buffer = torch.empty(needed + needed // 8, dtype=torch.uint8)
-    return tensors["energies"], tensors["slopes"]

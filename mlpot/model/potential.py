@@ -35,6 +35,7 @@ from mlpot.model.native import (
     supports_bonds,
     with_readouts,
 )
+from mlpot.model.native_training import TrainableWeights
 from mlpot.model.network import DensityNetwork, NetworkConfig
 from mlpot.model.repulsion import ZBL
 
@@ -82,6 +83,7 @@ class Potential(LocalEnergyModel):
         self.repulsion = ZBL(self.elements) if repulsion else None
         self._packed = PackedWeights()
         self._native: NativeWeights | None = None
+        self._trainable = TrainableWeights()
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.head_deviations: Tensor | None = None
         self.offsets: Tensor
@@ -171,15 +173,8 @@ class Potential(LocalEnergyModel):
         self, bonds: Bonds, heads: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the network's part of the energies and slopes: its own, or with each of some heads."""
-        species, dtype = bonds.species, bonds.vectors.dtype
-        if len(self.elements) == 1:
-            factors = self.length_scales.to(dtype)
-        else:
-            ends = (species.index_select(0, bonds.centre), species.index_select(0, bonds.neighbour))
-            factors = self.stretch(*ends).to(dtype)[:, None]
-        scale = self.energy_unit * self.energy_scales[species]
-        reduced = replace(bonds, vectors=bonds.vectors * factors)
-        seeds = scale.to(dtype)
+        reduced, factors, scale = self._reduced_bonds(bonds)
+        seeds = scale.to(bonds.vectors.dtype)
         own = self._packed.get(self.network)
         native = None
         if self._native is not None and supports_bonds(bonds.vectors):
@@ -191,6 +186,33 @@ class Potential(LocalEnergyModel):
                 chosen = native if layers is own else with_readouts(native, layers, self.config)
                 energies, slopes = native_energies_and_slopes(chosen, reduced, seeds)
             yield scale * energies.double(), slopes.mul_(factors)
+
+    def _reduced_bonds(self, bonds: Bonds) -> tuple[Bonds, Tensor, Tensor]:
+        """Return bonds in the network's units, the factors on them, and the energy scale of each atom."""
+        species, dtype = bonds.species, bonds.vectors.dtype
+        if len(self.elements) == 1:
+            factors = self.length_scales.to(dtype)
+        else:
+            ends = (species.index_select(0, bonds.centre), species.index_select(0, bonds.neighbour))
+            factors = self.stretch(*ends).to(dtype)[:, None]
+        scale = self.energy_unit * self.energy_scales[species]
+        return replace(bonds, vectors=bonds.vectors * factors), factors, scale
+
+    def trainable(self, graph: Data) -> Output:
+        """Return energies, forces and stress with a graph of derivatives by the weights."""
+        # A subclass with energies of its own does not get here: it has no native kernels.
+        bonds = self.bonds(graph) if self._native is not None else None
+        if bonds is None or not supports_bonds(bonds.vectors):
+            return super().trainable(graph)
+        reduced, factors, scale = self._reduced_bonds(bonds)
+        seeds = scale.to(bonds.vectors.dtype)
+        energies, slopes = self._trainable.energies_and_slopes(self.network, reduced, seeds)
+        energies = self.offsets[bonds.species] + scale * energies.double()
+        slopes = slopes.double() * factors
+        if self.repulsion is not None:
+            core_energies, core_slopes = self.repulsion.local_energies_and_slopes(bonds)
+            energies, slopes = energies + core_energies, slopes + core_slopes
+        return assemble(graph, bonds, energies, slopes)
 
     @torch.no_grad()
     def head_outputs(self, graph: Data, heads: Tensor) -> Iterator[Output]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +12,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from mlpot.conventions import matrix_to_voigt
 from mlpot.data.graph import structure_graph
-from mlpot.errors import GeometryError, NativeError, NoCompilerError, RecipeError
+from mlpot.errors import GeometryError, RecipeError
 from mlpot.model.base import LocalEnergyModel
 from mlpot.model.committee import Committee
 from mlpot.model.file import load_model
@@ -95,7 +94,7 @@ class MLPotCalculator(Calculator):
             # Not those of the class: other calculators have no uncertainty.
             self.implemented_properties = [*self.implemented_properties, "energy_std", "forces_std"]  # type: ignore[misc]
         self.device = torch.device(device)
-        _use_native(self.model, self.device, native)
+        self.model.prefer_native(native, self.device)
         self.neighbours = SkinnedNeighbours(self.model.cutoff, skin)
 
     def calculate(
@@ -150,21 +149,4 @@ def require_deviation(model: LocalEnergyModel, name: object) -> None:
         raise RecipeError(
             f"{shown} has no uncertainty: make one with mlpot calibrate, or give several potentials that "
             "differ in their seeds."
-        )
-
-
-def _use_native(model: LocalEnergyModel, device: torch.device, native: bool | None) -> None:
-    if native is None:
-        try:
-            model.use_native(device.type == "cpu")
-        except NoCompilerError:
-            pass
-        except NativeError as error:
-            warnings.warn(f"{error} PyTorch computes instead, several times slower.", stacklevel=3)
-        return
-    if native and device.type != "cpu":
-        raise NativeError(f"native=True: native kernels run on a CPU, not on {device}; leave native out.")
-    if model.use_native(native) != native:
-        raise NativeError(
-            f"native=True: this {type(model).__name__} has no native kernels; leave native out."
         )

@@ -21,6 +21,8 @@ class Hardware(Recipe):
     One process serves each device. All of them together take every step: they divide its batch
     of ``batch_size`` frames, and the gradient is that of the whole batch, as one process would
     compute it. ``workers`` are processes per device that build the graphs of streamed frames.
+    ``native``: whether a CPU trains with :mod:`mlpot.model.native_training`; by default where
+    there is a compiler.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -28,6 +30,7 @@ class Hardware(Recipe):
     nodes: int = Field(default=1, ge=1)
     strategy: Literal["auto", "ddp"] = "auto"
     workers: int = Field(default=0, ge=0)
+    native: bool | None = None
 
     @property
     def processes(self) -> int:

@@ -48,7 +48,7 @@ class FitModule(lightning.LightningModule):
 
     def training_step(self, batch: Data, index: int) -> Tensor:
         """Return the loss of a batch."""
-        differences = residuals(self.potential(batch, create_graph=True), batch)
+        differences = residuals(self.potential.trainable(batch), batch)
         counts = self._over_processes(self._counts(differences, batch))
         part = loss(differences, self.settings.loss, self._fractions(differences, counts))
         value = self._over_processes({"loss": part.detach()})["loss"]

@@ -138,3 +138,10 @@ def test_gradient_agrees_with_finite_differences(potential, si_frames, kind):
                 parameter.sub_(direction, alpha=sign * step)
         numeric = (sides[0] - sides[1]) / (2 * step)
         assert float((slope * direction).sum()) == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+
+
+def test_a_cluster_beside_a_crystal(potential, si_frames):
+    """What has no volume has no stress, and leaves the gradient of the others' finite."""
+    cluster = replace(si_frames[2], cell=np.zeros((3, 3)), pbc=np.zeros(3, bool), stress=None)
+    _, gradient = value_and_gradient(potential, [*si_frames[:2], cluster], SETTINGS)
+    assert all(torch.isfinite(part).all() for part in gradient)
