@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,40 +65,75 @@ class MuonAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
             rule, rate = self._muon if group["matrix"] else self._adam, group["lr"] * group["factor"]
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    rule(parameter, parameter.grad, self.state[parameter], group, rate)
-                    if self.pull:
-                        parameter.lerp_(self.start[parameter], rate * self.pull)
+            gradients: list[Tensor] = [parameter.grad for parameter in parameters]
+            rule(parameters, gradients, [self.state[parameter] for parameter in parameters], group, rate)
+            if self.pull:
+                torch._foreach_lerp_(parameters, [self.start[p] for p in parameters], rate * self.pull)
         return loss
 
     @staticmethod
     def _muon(
-        parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+        rate: float,
     ) -> None:
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = group["momentum"]
-        state["momentum"].lerp_(gradient, 1.0 - momentum)
-        rows, columns = parameter.shape[-2:]
-        update = orthogonalise(gradient.lerp(state["momentum"], momentum))
-        parameter.add_(update, alpha=-rate * max(1.0, rows / columns) ** 0.5)
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+        momentum, averages = group["momentum"], [state["momentum"] for state in states]
+        torch._foreach_lerp_(averages, gradients, 1.0 - momentum)
+        updates = _orthogonalised(torch._foreach_lerp(gradients, averages, momentum))
+        for parameter, update in zip(parameters, updates, strict=True):
+            rows, columns = parameter.shape[-2:]
+            parameter.add_(update, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
     @staticmethod
     def _adam(
-        parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+        rate: float,
     ) -> None:
-        if not state:
-            state["step"] = 0
-            state["mean"] = torch.zeros_like(parameter)
-            state["square"] = torch.zeros_like(parameter)
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state["step"] = 0
+                state["mean"] = torch.zeros_like(parameter)
+                state["square"] = torch.zeros_like(parameter)
+            state["step"] += 1
         beta1, beta2 = group["betas"]
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1.0 - beta1)
-        state["square"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        spread = (state["square"] / (1.0 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(state["mean"], spread, value=-rate / (1.0 - beta1 ** state["step"]))
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, gradients, 1.0 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1.0 - beta2)
+        # Parameters may have seen different numbers of steps: some have no gradient now and then.
+        spreads = torch._foreach_div(squares, [1.0 - beta2 ** state["step"] for state in states])
+        torch._foreach_sqrt_(spreads)
+        torch._foreach_add_(spreads, group["eps"])
+        sizes = [-rate / (1.0 - beta1 ** state["step"]) for state in states]
+        torch._foreach_addcdiv_(parameters, means, spreads, sizes)
+
+
+def _orthogonalised(updates: Sequence[Tensor]) -> list[Tensor]:
+    """Orthogonalise all matrices, those of one shape together, however they lie."""
+    stacks: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+    for index, update in enumerate(updates):
+        rows, columns = update.shape[-2:]
+        wide = update if rows <= columns else update.mT
+        stacks.setdefault(wide.shape[-2:], []).append((index, wide.reshape(-1, *wide.shape[-2:])))
+    done: list[Tensor] = [torch.empty(0)] * len(updates)
+    for members in stacks.values():
+        parts = orthogonalise(torch.cat([wide for _, wide in members])).split([len(w) for _, w in members])
+        for (index, _), part in zip(members, parts, strict=True):
+            shape = updates[index].shape
+            done[index] = (part if shape[-2] <= shape[-1] else part.mT).reshape(shape)
+    return done
 
 
 def rate_factors(model: nn.Module, patterns: Mapping[str, float]) -> dict[str, float]:
