@@ -14,6 +14,7 @@ from mlpot.studies.report import (
     dynamics_table,
     equivalence_table,
     error_table,
+    properties_table,
     signs_table,
 )
 from mlpot.studies.statistics import reference_size
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 IMAGES = ROOT / "docs" / "images"
 #: Pictures that are kept, where a study has them.
-FIGURES = ("learning", "arms", "signs", "survival", "domains")
+FIGURES = ("learning", "arms", "signs", "survival", "domains", "properties")
 #: What README.md speaks of, first.
 NAMES = ("mlearn_si_to_ge", "pbe_si_to_ge", "sw_si_to_ge")
 
@@ -79,6 +80,8 @@ def page() -> str:
             ("Equivalent frames", equivalence_table(results)),
             (f"Out of target, with {size} frames", signs_table(results)[:2]),
             ("Molecular dynamics", dynamics_table(results)),
+            ("The liquid, against labelled frames", dynamics_table(results, "liquid")),
+            ("Properties of the crystal", properties_table(results)),
             ("Cost", cost_table(results)),
             ("Donors", donors_table(results)),
         ):

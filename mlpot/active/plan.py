@@ -16,11 +16,12 @@ from mlpot.active.recipe import ActiveRecipe, Exploration
 from mlpot.conventions import voigt_to_matrix
 from mlpot.data.files import count_labels, read_frames
 from mlpot.data.frame import Frame
+from mlpot.data.overlap import refuse_overlap
 from mlpot.data.section import file_sha256, known_symbols
 from mlpot.data.structure import read_structure
 from mlpot.errors import DataError, ElementError, GeometryError, RecipeError
 from mlpot.model.file import load_model, read_header
-from mlpot.simulation.dynamics import LONGEST_STEP
+from mlpot.simulation.single import LONGEST_STEP
 from mlpot.simulation.stopping import StopCriteria, StopMonitor
 from mlpot.transfer.donor import complete_donors
 
@@ -143,7 +144,13 @@ def make_plan(recipe: ActiveRecipe) -> Plan:
         )
     if not count_labels(first)["forces"]:
         raise DataError("data: no frame to train on has forces; a potential cannot learn without.")
-    _refuse_tested(first, test)
+    refuse_overlap(
+        first,
+        test,
+        lambda frame, other: (
+            f"data: {frame} is also a test frame ({other}), which must only judge; remove it from one side."
+        ),
+    )
     if recipe.max_labels is not None and recipe.max_labels <= len(first) + len(sets.validation):
         raise RecipeError(
             f"max_labels: {recipe.max_labels}, but data has {len(first) + len(sets.validation)} labelled "
@@ -215,16 +222,6 @@ def starting_points(section: Exploration, elements: Sequence[str], test: Sequenc
 def _file(structure: str) -> str:
     """Return the file of ``FILE@INDEX``."""
     return structure if Path(structure).is_file() else structure.rpartition("@")[0]
-
-
-def _refuse_tested(frames: Sequence[Frame], test: Sequence[Frame]) -> None:
-    known = {frame.content_hash: frame.source for frame in test}
-    for frame in frames:
-        if frame.content_hash in known:
-            raise DataError(
-                f"data: {frame.source} is also a test frame ({known[frame.content_hash]}), which must only "
-                "judge; remove it from one side."
-            )
 
 
 def _refuse_test_structure(name: str, atoms: Atoms, test: Sequence[Frame]) -> None:

@@ -39,7 +39,7 @@ def study(
 
         from mlpot.engine.settings import LocalEngine
         from mlpot.studies.recipe import load_study
-        from mlpot.studies.report import dynamics_table, error_table
+        from mlpot.studies.report import dynamics_table, error_table, properties_table
         from mlpot.studies.run import run_study
 
         silence_lightning()
@@ -59,6 +59,8 @@ def study(
             ("Force error on the hold-out, MAE in meV/Å", error_table(results)),
             ("Energy error on the hold-out, MAE in meV/atom", error_table(results, "energy_mae")),
             ("Molecular dynamics", dynamics_table(results)),
+            ("The liquid, against labelled frames", dynamics_table(results, "liquid")),
+            ("Properties of the crystal", properties_table(results)),
         ]
         for title, (header, rows) in tables:
             if rows:

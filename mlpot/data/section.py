@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WrapSerializer, field_validator
 
 from mlpot.data.files import count_labels, read_frames
 from mlpot.data.frame import Frame, LabelKeys
+from mlpot.data.overlap import refuse_overlap
 from mlpot.data.split import draw_frames, split_frames
 from mlpot.data.store import SUFFIX, StoredFrames, tabulate
 from mlpot.data.zeros import EnergyZero, apply_zeros
@@ -161,7 +162,7 @@ class DataSection(Recipe):
             notes.append(f"{self.frames} of {len(indices)} training frames drawn with seed {self.seed}.")
             indices = chosen.tolist()
         train = [everything[i] for i in indices]
-        _refuse_overlap(train, validation)
+        _refuse_trained(train, validation)
         return DataSets(train, validation, files, notes)
 
     def _stream(self, keys: LabelKeys) -> DataSets:
@@ -198,7 +199,7 @@ class DataSection(Recipe):
                 raise DataError(f"cannot draw {self.frames} frames from {len(train)}; ask for fewer.")
             notes.append(f"{self.frames} of {len(train)} training frames drawn with seed {self.seed}.")
             train = train.select(np.random.default_rng(self.seed).permutation(len(train))[: self.frames])
-        _refuse_overlap(train, validation)
+        _refuse_trained(train, validation)
         return DataSets(train, validation, files, notes)
 
 
@@ -226,7 +227,7 @@ def load_sections(sections: Sequence[DataSection]) -> DataSets:
         raise DataError("data: streamed frames come in one section alone; join the files with mlpot convert.")
     train = [frame for part in sets for frame in part.train]
     validation = [frame for part in sets for frame in part.validation]
-    _refuse_overlap(train, validation)
+    _refuse_trained(train, validation)
     notes = [
         f"{', '.join(section.train)}: {note}"
         for section, part in zip(sections, sets, strict=True)
@@ -259,7 +260,7 @@ def _sources(frames: Sequence[Frame]) -> list[str]:
     return frames.sources if isinstance(frames, StoredFrames) else [frame.source for frame in frames]
 
 
-def _refuse_overlap(train: Sequence[Frame], validation: Sequence[Frame]) -> None:
+def _refuse_trained(train: Sequence[Frame], validation: Sequence[Frame]) -> None:
     if isinstance(train, StoredFrames):
         if not validation:
             return
@@ -269,10 +270,11 @@ def _refuse_overlap(train: Sequence[Frame], validation: Sequence[Frame]) -> None
         train = train.select(np.flatnonzero(np.isin(hashes, held.hashes)))
         alike = np.flatnonzero(np.isin(held.hashes, hashes))
         validation = [validation[int(i)] for i in alike]
-    known = {frame.content_hash: frame.source for frame in train}
-    for frame in validation:
-        if frame.content_hash in known:
-            raise DataError(
-                f"{frame.source}: this validation frame is also trained on ({known[frame.content_hash]}); "
-                "remove it from one side, or give `validation: {fraction: 0.1}` to hold frames out."
-            )
+    refuse_overlap(
+        validation,
+        train,
+        lambda frame, other: (
+            f"{frame}: this validation frame is also trained on ({other}); remove it from one side, or give "
+            "`validation: {fraction: 0.1}` to hold frames out."
+        ),
+    )

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from mlpot.data.frame import Frame
+from mlpot.data.overlap import refuse_overlap
 from mlpot.errors import DataError
 from mlpot.model.design import STRENGTHS, Label, design_rows, head_equations, in_double
 from mlpot.model.potential import Potential
@@ -101,13 +102,14 @@ def add_uncertainty(
     ElementError, GeometryError
         See :func:`~mlpot.model.design.design_rows`.
     """
-    known = {frame.content_hash: frame.source for frame in frames}
-    for frame in held_out:
-        if frame.content_hash in known:
-            raise DataError(
-                f"{frame.source} is also among the training frames ({known[frame.content_hash]}); errors on "
-                "frames that were trained on are too small to calibrate with: remove it from one side."
-            )
+    refuse_overlap(
+        held_out,
+        frames,
+        lambda frame, other: (
+            f"{frame} is also among the training frames ({other}); errors on frames that were trained on "
+            "are too small to calibrate with: remove it from one side."
+        ),
+    )
     double, total = in_double(model), len(frames) + len(held_out)
 
     def report(done: int, _: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mlpot.errors import MLPotError
+from mlpot.errors import Interrupted, MLPotError
 from mlpot.properties.record import Found, Outcome, Record
 from mlpot.properties.registry import Level, Property, find, of_set
 from mlpot.properties.subject import CalculatorOrFactory, PropertySettings, Subject
@@ -52,6 +52,8 @@ def compute(
 
     Raises
     ------
+    Interrupted
+        On Ctrl-C or SIGTERM, where a run turns them into one.
     RecipeError
         For an unknown name or set; if the calculator cannot evaluate diamond of the element.
     ElementError
@@ -73,6 +75,8 @@ def _records(one: Property, subject: Subject) -> list[Record]:
     outcome: Outcome
     try:
         outcome = one.compute(subject)
+    except Interrupted:
+        raise
     except MLPotError as error:
         outcome = {quantity.name: str(error) for quantity in one.quantities}
     except Exception as error:  # whatever other people's calculators raise; the others go on

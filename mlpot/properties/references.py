@@ -15,8 +15,9 @@ import yaml
 class Reference:
     """A published or computed value.
 
-    ``uncertainty``: its standard one, where its source gives it. ``temperature``: K, of quantities
-    that are computed at one; they are compared only where the two agree within 5 K.
+    ``source``: where it is from, and what of that was not verified. ``uncertainty``: its standard
+    one, where its source gives it. ``temperature``: K, of quantities that are computed at one; they
+    are compared only where the two agree within 5 K.
     """
 
     value: float
@@ -69,11 +70,16 @@ def references(element: str) -> dict[str, dict[str, Reference]]:
     document = _document()
     return {
         kind: {
-            name: Reference(float(entry[0]), document["sources"][entry[1]], *entry[2:])
+            name: Reference(float(entry[0]), _told(document["sources"][entry[1]]), *entry[2:])
             for name, entry in values.items()
         }
         for kind, values in document["elements"].get(element, {}).items()
     }
+
+
+def _told(source: Mapping[str, str]) -> str:
+    doubt = source.get("unverified")
+    return source["citation"] if doubt is None else f"{source['citation']} (not verified: {doubt})"
 
 
 def compare(records: Sequence[Mapping[str, Any]], element: str) -> list[Comparison]:

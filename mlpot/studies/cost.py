@@ -1,4 +1,4 @@
-"""What the arms of a study cost: steps, time and energy, those of their donors apart."""
+"""What the arms of a study cost: steps, time and energy, those of donors and of the search apart."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ class Cost:
         Sum over all runs of the arm, donors not included.
     runs : int
         Their number.
+    search : Spent
+        Sum over the candidates of all searches that were not chosen; they are in no other number.
+    passed_over : int or None
+        Their number; ``None`` where results do not even tell the steps of the runs.
     """
 
     arm: str
@@ -54,6 +58,8 @@ class Cost:
     donors: Spent | None
     total: Spent
     runs: int
+    search: Spent
+    passed_over: int | None
 
 
 def cost(results: Mapping[str, Any], size: int | None = None) -> list[Cost]:
@@ -63,7 +69,8 @@ def cost(results: Mapping[str, Any], size: int | None = None) -> list[Cost]:
     ----------
     results
         ``results.json``; ``donor_of`` names the donor of each arm (or ``None``), ``chains`` the
-        donors trained for each donor, itself included.
+        donors trained for each donor, itself included, ``search`` all candidates with what they
+        took, and which was ``chosen``.
     size
         Of the runs that are compared; the reference size by default.
     """
@@ -76,12 +83,27 @@ def cost(results: Mapping[str, Any], size: int | None = None) -> list[Cost]:
         donor = results["donor_of"][arm]
         chain = [] if donor is None else results["chains"][donor]
         donors = None if donor is not None and donor not in chain else _one_of_each(results, chain)
-        found.append(Cost(arm, spent(there, mean=True) if there else None, donors, spent(own), len(own)))
+        rivals = [one for one in results.get("search", []) if one["arm"] == arm and not one.get("chosen")]
+        told = bool(rivals) or all(run["steps"] is not None for run in own)
+        found.append(
+            Cost(
+                arm=arm,
+                run=spent(there, mean=True) if there else None,
+                donors=donors,
+                total=spent(own),
+                runs=len(own),
+                search=_NOTHING if told and not rivals else spent(rivals),
+                passed_over=len(rivals) if told else None,
+            )
+        )
     return found
 
 
+_NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
+
+
 def _one_of_each(results: Mapping[str, Any], donors: Sequence[str]) -> Spent:
-    total = Spent(0.0, 0.0, 0.0, 0.0)
+    total = _NOTHING
     for name in donors:
         total += spent([one for one in results["donors"] if one["donor"] == name], mean=True)
     return total

@@ -9,14 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlpot.simulation.survival import kaplan_meier
 from mlpot.studies.cost import Spent, cost
-from mlpot.studies.signs import entries, hold_out_groups, signs, temperatures
+from mlpot.studies.equivalence import equivalence
+from mlpot.studies.signs import hold_out_groups, signs
 from mlpot.studies.statistics import (
     UNITS,
     Comparison,
     Estimate,
-    equivalence,
     errors_by_seed,
     geometric,
     learning_curve,
@@ -49,7 +48,7 @@ def colour(results: Results, arm: str) -> str:
     return PALETTE[results["arms"].index(arm) % len(PALETTE)]
 
 
-def _marks(results: Results, arm: str) -> dict[str, Any]:
+def marks_of(results: Results, arm: str) -> dict[str, Any]:
     """Return colour, marker and line of an arm; the lines tell arms apart that share a colour."""
     place = results["arms"].index(arm)
     style = ("-", "--", ":")[place // len(PALETTE) % 3]
@@ -64,7 +63,7 @@ def _marks(results: Results, arm: str) -> dict[str, Any]:
     }
 
 
-def _panels(count: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
     """Return panels, two abreast so that they can be read on a phone."""
     columns = min(count, 2)
     rows = -(-count // columns)
@@ -123,7 +122,7 @@ def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | No
     sizes = sorted({point.size for curve in drawn.values() for point in curve if point.size})
     for arm, curve in drawn.items():
         points = [point for point in curve if point.size > 0]
-        marks, x = _marks(results, arm), [point.size for point in points]
+        marks, x = marks_of(results, arm), [point.size for point in points]
         axes.plot(x, [point.error.value for point in points], **marks)
         bands = np.array([(p.size, p.error.low, p.error.high) for p in points if p.error.low is not None])
         if len(bands):
@@ -189,7 +188,7 @@ def equivalence_figure(results: Results) -> Figure | None:
     axes.annotate(f"as {baseline}", place, (12, 0), textcoords="offset points", fontsize=8, color=UNDECIDED)
     shapes = {"": "o", ">=": "^", "<=": "v"}
     for arm, own in found.items():
-        marks = _marks(results, arm)
+        marks = marks_of(results, arm)
         pooled = [(one.size, one.frames.value, one.bound) for one in own if one.frames is not None]
         if not pooled:
             continue
@@ -232,11 +231,11 @@ def domains_figure(results: Results) -> Figure | None:
         }
     if len(found) < 2 or len(groups) < 2:
         return None
-    figure, panels = _panels(len(found), 2.9, sharey=True)
+    figure, panels = panels_of(len(found), 2.9, sharey=True)
     for axes, ((domain, size), by_arm) in zip(panels, found.items(), strict=True):
         axes.set_yscale("log")
         for shift, (arm, points) in zip((-0.08, 0.08), by_arm.items(), strict=False):
-            marks = {name: _marks(results, arm)[name] for name in ("color", "marker", "label")}
+            marks = {name: marks_of(results, arm)[name] for name in ("color", "marker", "label")}
             for place, mean in points:
                 axes.errorbar(place + shift, mean.value, yerr=_whiskers(mean), capsize=3, **marks)
                 marks.pop("label", None)
@@ -251,77 +250,15 @@ def domains_figure(results: Results) -> Figure | None:
     return figure
 
 
-def survival_figure(results: Results) -> Figure | None:
-    """Plot Kaplan-Meier curves over all runs of all potentials, bands: 95 % of Greenwood."""
-    dynamics = results.get("dynamics") or {}
-    kelvins = temperatures(dynamics)
-    if not kelvins:
-        return None
-    figure, panels = _panels(len(kelvins), 2.7, sharex=True, sharey=True)
-    for axes, kelvin in zip(panels, kelvins, strict=True):
-        for arm in dynamics:
-            runs = [run for entry in entries(dynamics, arm, kelvin).values() for run in entry["runs"]]
-            if not runs:
-                continue
-            curve = kaplan_meier([r["survived_ps"] for r in runs], [not r["censored"] for r in runs])
-            times = [0.0, *curve.times, curve.durations.max()]
-            values = np.array([curve.at(float(time)) for time in times])
-            marks = {name: _marks(results, arm)[name] for name in ("color", "ls", "label")}
-            axes.step(times, values[:, 0], where="post", lw=1.8, **marks)
-            axes.fill_between(
-                times, values[:, 1], values[:, 2], step="post", color=marks["color"], alpha=0.15, lw=0
-            )
-        axes.set_title(f"{kelvin:g} K", fontsize=10)
-        axes.set_ylim(-0.03, 1.05)
-    _label_ends(panels, "time (ps)", "fraction alive")
-    return figure
-
-
-def _label_ends(panels: Sequence[Axes], x: str, y: str) -> None:
-    for axes in panels[-2:]:
-        axes.set_xlabel(x)
-        axes.xaxis.set_tick_params(labelbottom=True)
-    for axes in panels[::2]:
-        axes.set_ylabel(y)
-    panels[0].legend(fontsize=8, frameon=False)
-
-
-def radial_figure(results: Results) -> Figure | None:
-    """Plot radial distributions, means over potentials, against that of the true dynamics."""
-    dynamics = results.get("dynamics") or {}
-    found = {
-        kelvin: {
-            arm: radials
-            for arm in dynamics
-            if (radials := [e["radial"] for e in entries(dynamics, arm, kelvin).values() if e["radial"]])
-        }
-        for kelvin in temperatures(dynamics)
-    }
-    found = {kelvin: by_arm for kelvin, by_arm in found.items() if by_arm}
-    if not found:
-        return None
-    figure, panels = _panels(len(found), 2.7, sharex=True, sharey=True)
-    for axes, (kelvin, by_arm) in zip(panels, found.items(), strict=True):
-        # The reference runs are the same for every arm: any that was compared can show them.
-        first = next(iter(by_arm.values()))[0]
-        axes.plot(first["r"], first["reference"], color="black", lw=2.5, alpha=0.45, label="reference")
-        for arm, radials in by_arm.items():
-            mean = np.mean([radial["model"] for radial in radials], axis=0)
-            axes.plot(first["r"], mean, color=colour(results, arm), lw=1.1, label=arm)
-        axes.set_title(f"{kelvin:g} K", fontsize=10)
-    _label_ends(panels, "r (Å)", "g(r)")
-    return figure
-
-
 def signs_figure(results: Results) -> Figure | None:
-    """Plot the signs as a forest: ratios left, differences of survival right of them, worst on top.
+    """Plot the signs as a forest: ratios, differences of survival, and of deviations, worst on top.
 
-    Worse is to the right of the line in both.
+    Worse is to the right of the line in all.
     """
     if results["favourite"] == results["baseline"]:
         return None
     found = [one for one in signs(results) if one.effect is not None]
-    parts = [[one for one in found if one.kind == kind] for kind in ("ratio", "difference")]
+    parts = [[one for one in found if one.kind == kind] for kind in ("ratio", "difference", "points")]
     parts = [part for part in parts if part]
     if not parts:
         return None
@@ -338,10 +275,12 @@ def _forest(axes: Axes, part: Sequence[Comparison]) -> None:
     none = 1.0 if kind == "ratio" else 0.0
     if kind == "ratio":
         axes.set_xscale("log")
-        axes.set_xlabel(f"error as a ratio to {baseline}: worse to the right")
-    else:
+        axes.set_xlabel(f"error as a ratio to {baseline}: worse to the right", loc="right")
+    elif kind == "difference":
         axes.invert_xaxis()
-        axes.set_xlabel(f"fraction alive, less that of {baseline}: worse to the right")
+        axes.set_xlabel(f"fraction of potentials, less that of {baseline}: worse to the right", loc="right")
+    else:
+        axes.set_xlabel(f"deviation (%), less that of {baseline}: worse to the right", loc="right")
     axes.axvline(none, color="black", lw=1)
     for row, one in enumerate(part):
         if one.effect is not None:

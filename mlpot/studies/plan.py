@@ -1,4 +1,4 @@
-"""What a study computes: donors, trainings and dynamics, each with what it rests on and a name.
+"""Lay out what a study computes: donors, trainings and what is done with them, each under a name.
 
 A task is named by a hash of all that decides its result, so that what was computed once is
 found again, whatever else in the recipe changes: more seeds, sizes, arms.
@@ -22,91 +22,21 @@ from mlpot.data.frame import Frame
 from mlpot.data.section import DataSets
 from mlpot.errors import DataError, RecipeError
 from mlpot.model.file import read_header
-from mlpot.model.potential import Potential
-from mlpot.recipe import parse_recipe
+from mlpot.studies.beyond import Judges
+from mlpot.studies.checks import (
+    check_arm,
+    check_elements,
+    check_liquid,
+    check_properties,
+    check_sides,
+    structure_frames,
+)
 from mlpot.studies.draws import TargetFrames, divide
 from mlpot.studies.recipe import EVERYWHERE, Arm, CarriedDonor, FileDonor, StudyRecipe
-from mlpot.training.optimizer import rate_factors
-from mlpot.transfer.adapters import adapt
-from mlpot.transfer.donor import complete_donors
-from mlpot.transfer.freeze import freeze
-from mlpot.transfer.steps import SteppedFit
+from mlpot.studies.tasks import DonorTask, DynamicsTask, LiquidTask, PropertiesTask, Task, TrainingTask
 
 #: Raised when the same recipe and data would give other results than before.
 METHOD = 1
-
-
-@dataclass(frozen=True)
-class DonorTask:
-    """Train a donor; ``start``: the task it is carried from, if any."""
-
-    key: str
-    name: str
-    seed: int
-    start: str | None
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Tasks that must be done before."""
-        return (self.start,) if self.start is not None else ()
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """Train an arm on one subset.
-
-    Attributes
-    ----------
-    key : str
-        Folder of the result.
-    arm, domain, size, seed
-        Which run of the study this is.
-    indices : tuple of int
-        The subset, in the pool.
-    donor : str or None
-        Task of the donor that is trained in the study.
-    steps : int
-        Gradient steps.
-    factor : float or None
-        On the rates; ``None``: what ``candidates`` say.
-    candidates : tuple of str
-        Tasks of the search, of which the best on the selection frames gives the factor.
-    """
-
-    key: str
-    arm: str
-    domain: str
-    size: int
-    seed: int
-    indices: tuple[int, ...]
-    donor: str | None
-    steps: int
-    factor: float | None
-    candidates: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Tasks that must be done before."""
-        return (*((self.donor,) if self.donor is not None else ()), *self.candidates)
-
-
-@dataclass(frozen=True)
-class DynamicsTask:
-    """Run the potential of an arm and seed, or the reference (``arm`` is ``None``), in dynamics."""
-
-    key: str
-    arm: str | None
-    seed: int
-    trainings: tuple[str, ...]
-    truth: str | None
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Tasks that must be done before."""
-        return (*self.trainings, *((self.truth,) if self.truth is not None else ()))
-
-
-Task = DonorTask | TrainingTask | DynamicsTask
 
 
 @dataclass
@@ -195,10 +125,12 @@ def make_plan(recipe: StudyRecipe) -> Plan:
     }
     files = dict(chain.from_iterable(part.files.items() for part in [sets, *donors.values()]))
     plan = Plan(recipe, frames, donors, tests, files)
-    _check_elements(plan)
-    _check_sides(plan)
+    check_elements(plan)
+    check_sides(plan)
+    check_properties(plan)
+    check_liquid(plan)
     for name, arm in recipe.arms.items():
-        _check_arm(plan, name, arm)
+        check_arm(plan, name, arm)
     keys: dict[tuple[str, int], str] = {}
     for seed in recipe.seeds:
         for name in trained:
@@ -207,8 +139,9 @@ def make_plan(recipe: StudyRecipe) -> Plan:
                     keys[link, seed] = plan.add(_donor_task(plan, link, seed, keys))
     for cell in _cells(plan):
         _add_trainings(plan, *cell, keys)
-    if recipe.dynamics is not None:
-        _add_dynamics(plan)
+    _add_dynamics(plan)
+    _add_properties(plan)
+    _add_liquid(plan)
     return plan
 
 
@@ -317,98 +250,59 @@ def _steps(plan: Plan, arm: Arm) -> int:
     return steps
 
 
+def _judged(plan: Plan, where: str, section: Judges) -> Iterator[tuple[str, int, int, tuple[str, ...]]]:
+    """Yield arm, size, seed and trainings of the potentials that a section of the recipe is about."""
+    size = plan.frames.size(EVERYWHERE, section.size)
+    for arm in section.arms:
+        for seed in plan.recipe.seeds:
+            trainings = plan.runs.get((arm, EVERYWHERE, size, seed))
+            if trainings is None:
+                raise RecipeError(
+                    f"{where}.size: {arm} is not trained on {size} frames; choose one of its sizes."
+                )
+            yield arm, size, seed, trainings
+
+
 def _add_dynamics(plan: Plan) -> None:
     recipe, dynamics = plan.recipe, plan.recipe.dynamics
-    assert dynamics is not None
-    size = plan.frames.size(EVERYWHERE, dynamics.size)
+    if dynamics is None:
+        return
     said = dynamics.model_dump(mode="json", exclude={"arms", "size"}) | {"elements": recipe.target.elements}
     truth = None
     if dynamics.reference is not None:
         truth = plan.add(DynamicsTask(f"dynamics-reference-{_digest(said)}", None, 0, (), None))
-    for arm in dynamics.arms:
-        for seed in recipe.seeds:
-            trainings = plan.runs.get((arm, EVERYWHERE, size, seed))
-            if trainings is None:
-                raise RecipeError(
-                    f"dynamics.size: {arm} is not trained on {size} frames; choose one of its sizes."
-                )
-            digest = _digest(said | {"of": trainings})
-            key = f"dynamics-{arm}-{size}-seed{seed}-{digest}"
-            plan.add(DynamicsTask(key, arm, seed, trainings, truth))
+    for arm, size, seed, trainings in _judged(plan, "dynamics", dynamics):
+        key = f"dynamics-{arm}-{size}-seed{seed}-{_digest(said | {'of': trainings})}"
+        plan.add(DynamicsTask(key, arm, seed, trainings, truth))
 
 
-def _check_elements(plan: Plan) -> None:
-    """Refuse frames of other elements, and donors that cannot serve the target."""
-    recipe = plan.recipe
-    owners = [
-        ("target", recipe.target.elements, [*plan.frames.pool, *plan.frames.holdout, *plan.frames.selection])
-    ]
-    for name, sets in plan.donors.items():
-        donor = recipe.donors[name]
-        assert not isinstance(donor, FileDonor)
-        owners.append((f"donors.{name}", donor.elements, [*sets.train, *sets.validation, *plan.tests[name]]))
-    for where, elements, frames in owners:
-        for frame in frames:
-            if strange := sorted(set(frame.symbols) - set(elements)):
-                raise DataError(
-                    f"{where}: {frame.source} contains {', '.join(strange)}, but elements are "
-                    f"{', '.join(elements)}; add it there, or take the frame out."
-                )
-    ours = {"network": recipe.model.network().asdict(), "repulsion": recipe.model.repulsion}
-    for name, donor in recipe.donors.items():
-        if isinstance(donor, FileDonor) and (theirs := read_header(donor.file)["architecture"]) != ours:
-            raise RecipeError(
-                f"donors.{name}: the architecture of {donor.file} is {theirs}, that of the study {ours}; "
-                "arms of unlike networks cannot be compared: give `model:` the donor's numbers."
-            )
-        elif isinstance(donor, CarriedDonor):
-            complete_donors(_symbols(recipe, donor.start), donor.elements, donor.donors)
-    for arm in recipe.arms.values():
-        if arm.donor is not None:
-            complete_donors(_symbols(recipe, arm.donor), recipe.target.elements, arm.donors)
+def _add_properties(plan: Plan) -> None:
+    recipe, section = plan.recipe, plan.recipe.properties
+    if section is None:
+        return
+    # What they are compared with is no part of it, nor which quantities of a property are looked at.
+    said = {
+        "properties": [one.name for one in section.computed()],
+        "settings": section.settings.model_dump(mode="json"),
+        "element": section.of(recipe.target.elements),
+    }
+    if section.reference is not None:
+        key = f"properties-reference-{_digest(said | {'reference': section.reference})}"
+        plan.add(PropertiesTask(key, None, 0, ()))
+    for arm, size, seed, trainings in _judged(plan, "properties", section):
+        key = f"properties-{arm}-{size}-seed{seed}-{_digest(said | {'of': trainings})}"
+        plan.add(PropertiesTask(key, arm, seed, trainings))
 
 
-def _symbols(recipe: StudyRecipe, name: str) -> Sequence[str]:
-    donor = recipe.donors[name]
-    return read_header(donor.file)["elements"] if isinstance(donor, FileDonor) else donor.elements
-
-
-def _check_sides(plan: Plan) -> None:
-    """Refuse frames that are trained on and judged by."""
-    held = {frame.content_hash: frame.source for frame in plan.frames.holdout}
-    for name, sets in plan.donors.items():
-        tested = {frame.content_hash: frame.source for frame in plan.tests[name]}
-        for frame in [*sets.train, *sets.validation]:
-            for what, known in (("the hold-out of the target", held), (f"donors.{name}.test", tested)):
-                if frame.content_hash in known:
-                    raise DataError(
-                        f"donors.{name}: {frame.source} is also in {what} ({known[frame.content_hash]}); "
-                        "remove it from one side."
-                    )
-    for part in (plan.frames.pool, plan.frames.selection):
-        for frame in part:
-            if frame.content_hash in held:
-                raise DataError(
-                    f"target: {frame.source} equals {held[frame.content_hash]} of the hold-out; remove one."
-                )
-
-
-def _check_arm(plan: Plan, name: str, arm: Arm) -> None:
-    """Try patterns and adapters on an untrained potential of the same shape."""
-    try:
-        shape = plan.recipe.model
-        model = Potential(plan.recipe.target.elements, shape.network(), shape.repulsion)
-        freeze(model, arm.freeze)
-        if arm.adapters is not None:
-            adapt(model, arm.adapters)
-        rate_factors(model, arm.fit.rate_factors)
-    except RecipeError as error:
-        raise RecipeError(f"arms.{name}: {error}") from None
-    for factor in plan.recipe.search.factors if plan.recipe.search is not None else ():
-        rates = {"rate": factor * arm.fit.rate, "matrix_rate": factor * arm.fit.matrix_rate}
-        parse_recipe(
-            SteppedFit, arm.fit.model_dump() | rates, f"arms.{name}.fit, times search.factors {factor:g}"
-        )
+def _add_liquid(plan: Plan) -> None:
+    section = plan.recipe.liquid
+    if section is None:
+        return
+    said = section.model_dump(mode="json", exclude={"arms", "size", "where"})
+    said["frames"] = _hashes(structure_frames(plan))
+    for arm, size, seed, trainings in _judged(plan, "liquid", section):
+        key = f"liquid-{arm}-{size}-seed{seed}-{_digest(said | {'of': trainings})}"
+        plan.add(LiquidTask(key, arm, seed, trainings))
 
 
 def _file_identity(recipe: StudyRecipe, name: str) -> Any:

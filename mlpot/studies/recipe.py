@@ -1,16 +1,17 @@
-"""The recipe of a study: donors, a target, arms, and molecular dynamics to judge by."""
+"""The recipe of a study: donors, a target, arms, and what judges them beyond errors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mlpot.data.section import DataSection, Elements, HoldoutSection
 from mlpot.engine.settings import Engine, LocalEngine
 from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe, parse_recipe, read_yaml
+from mlpot.studies.beyond import Dynamics, Liquid, Properties, Where
 from mlpot.training.run import ModelSection
 from mlpot.training.settings import FitSettings
 from mlpot.transfer.steps import SteppedFit
@@ -108,16 +109,9 @@ class Domain(Recipe):
     ``where``: info keys and the values allowed. ``sizes`` and ``arms``: what is trained on it.
     """
 
-    where: dict[str, list[str | int | float]] = Field(min_length=1)
+    where: Where
     sizes: list[Annotated[int, Field(ge=1)] | Literal["all"]] = Field(min_length=1)
     arms: list[str] = Field(min_length=1)
-
-    @field_validator("where", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: own if isinstance(own, list) else [own] for key, own in value.items()}
-        return value
 
 
 class Target(Recipe):
@@ -167,38 +161,6 @@ class Search(Recipe):
     factors: list[Annotated[float, Field(gt=0.0)]] = Field(default=[0.3, 1.0, 3.0], min_length=2)
 
 
-class Dynamics(Recipe):
-    """Langevin dynamics with the potentials of all seeds.
-
-    ``arms`` trained on ``size`` frames (of all domains' pool) are run. They start from
-    ``structure`` (a file), or from diamond of ``lattice_constant`` (Å) or of the equilibrium of
-    ``reference``, ``repeat`` conventional cells along each axis. ``reference`` names a classical
-    force field (:mod:`mlpot.reference.classical`), whose own dynamics are the truth.
-    ``seeds``: of the dynamics, for each potential.
-    """
-
-    arms: list[str] = Field(default=["scratch", "transfer"], min_length=1)
-    size: int | Literal["all"]
-    reference: str | None = None
-    structure: str | None = None
-    lattice_constant: float | None = Field(default=None, gt=0.0)
-    repeat: int = Field(default=2, ge=1)
-    temperatures: list[float] = Field(default=[300.0, 1200.0], min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
-    time_ps: float = Field(default=1.0, gt=0.0)
-    timestep_fs: float = Field(default=2.0, gt=0.0)
-
-    @model_validator(mode="after")
-    def _one_start(self) -> Self:
-        if self.structure is not None and self.lattice_constant is not None:
-            raise ValueError("give `structure` or `lattice_constant`, not both.")
-        if self.structure is None and self.lattice_constant is None and self.reference is None:
-            raise ValueError(
-                "give `structure` (a file), `lattice_constant`, or `reference` (a classical force field)."
-            )
-        return self
-
-
 class StudyRecipe(Recipe):
     """Arms compared on the same frames, sizes and seeds; see :mod:`mlpot.studies.plan`.
 
@@ -219,6 +181,8 @@ class StudyRecipe(Recipe):
     budget: Budget = Budget()
     search: Search | None = None
     dynamics: Dynamics | None = None
+    properties: Properties | None = None
+    liquid: Liquid | None = None
     watts: float | None = Field(default=None, gt=0.0)
     engine: Engine = LocalEngine()
 
@@ -250,8 +214,20 @@ class StudyRecipe(Recipe):
                 check(f"domains.{name}.arms", arm_name, self.arms, "arm")
         if self.search is not None and self.target.selection is None:
             raise ValueError("search: rates are chosen by frames of their own; give target.selection.")
-        for name in self.dynamics.arms if self.dynamics is not None else ():
-            check("dynamics.arms", name, self.arms, "arm")
+        beyond = {
+            name: section
+            for name in ("dynamics", "properties", "liquid")
+            if (section := getattr(self, name)) is not None
+        }
+        for name, section in beyond.items():
+            for arm_name in section.arms:
+                check(f"{name}.arms", arm_name, self.arms, "arm")
+        sizes = {name: section.size for name, section in beyond.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"{' and '.join(f'{name}.size {size}' for name, size in sizes.items())}: one table tells "
+                "of them, so of the same potentials; give one size."
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} repeat a value: the same run twice is no more evidence.")
         return self

@@ -5,17 +5,20 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
 from mlpot.atomic import replacing
 from mlpot.page import page, picture, png, table
-from mlpot.studies import figures
+from mlpot.properties.report import number as properties_number
+from mlpot.studies import beyond_figures, figures
 from mlpot.studies.cost import Spent, cost
-from mlpot.studies.signs import alive_fraction, entries, signs, temperatures
+from mlpot.studies.equivalence import equivalence
+from mlpot.studies.signs import alive_fraction, entries, signs, temperatures, values
 from mlpot.studies.statistics import (
-    equivalence,
+    Estimate,
+    arithmetic,
     learning_curve,
     main_domain,
     number,
@@ -40,11 +43,15 @@ _READING = (
     "Errors are mean absolute errors on a hold-out no arm ever saw. Means over seeds are geometric; in "
     "brackets are 95 % intervals (Student's t over seeds, on logarithms). Arms are compared by the ratio of "
     "their errors, paired by seed: below 1 is better. Better and worse mean p < 0.05 after Holm's correction "
-    "over the comparisons made together (all sizes of a curve; all rows of a table of signs; all groups and "
-    "domains; all other arms); the intervals themselves are not corrected. Equivalent frames: where the "
+    "over the comparisons made together (all sizes of a curve; all errors, all of dynamics, all properties "
+    "in a table of signs; all groups and domains; all other arms); the intervals themselves are not "
+    "corrected. Equivalent frames: where the "
     "baseline's curve, interpolated linearly in the logarithms seed by seed, first comes down to the same "
-    "error; beyond the sizes tried it is a bound. Survival is compared between potentials (seeds): exact "
-    "permutation test, intervals of Clopper and Pearson and of Newcombe."
+    "error; beyond the sizes tried it is a bound. Properties: static values at 0 K unless their name says "
+    "otherwise, arithmetic means; the size of the deviation from the reference in percent is compared by its "
+    "difference in percentage points, paired by seed: below 0 is better. Survival, and whether there is a "
+    "value at all, are compared between potentials (seeds): exact permutation test, intervals of Clopper and "
+    "Pearson and of Newcombe."
 )
 
 
@@ -85,18 +92,17 @@ def signs_table(results: Results) -> tuple[list[str], list[list[str]], list[str]
     rows, classes = [], []
     for one in signs(results):
         p = "–" if one.adjusted is None else "< 0.001" if one.adjusted < 1e-3 else f"{one.adjusted:.3f}"
-        effect = "–" if one.effect is None else f"{one.kind} {one.effect}"
         ours, theirs = (str(value) if value is not None else "–" for value in (one.ours, one.theirs))
         better = f"{one.better} of {one.n}"
         what = f"{one.what} ({one.unit})" if one.unit else one.what
-        rows.append([figures.SIGN[one.outcome], what, one.outcome, effect, ours, theirs, better, p])
+        rows.append([figures.SIGN[one.outcome], what, one.outcome, one.shown, ours, theirs, better, p])
         classes.append(one.outcome if one.outcome in figures.OUTCOMES else "none")
     return header, rows, classes
 
 
-def dynamics_table(results: Results) -> Table:
+def dynamics_table(results: Results, key: Literal["dynamics", "liquid"] = "dynamics") -> Table:
     """Return header and rows of survival and radial distribution per arm and temperature."""
-    dynamics = results.get("dynamics") or {}
+    dynamics = results.get(key) or {}
     header = [
         "arm",
         "T (K)",
@@ -133,30 +139,62 @@ def dynamics_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    """Return header and rows of what a run of each arm costs, its donors, and all runs together."""
-    size = reference_size(results)
+    """Return header and rows of what a run of each arm costs, its donors, all runs, and the search.
+
+    The search: candidates that were not chosen.
+    """
+    time = ["s", "CPU s", "J"]
     header = [
-        "arm",
-        "steps",
-        "s",
-        "CPU s",
-        "J",
-        "donors: steps",
-        "s",
-        "CPU s",
-        "J",
-        "runs",
-        "all: s",
-        "CPU s",
-        "J",
-    ]
-    found = cost(results)
+        f"arm, n = {reference_size(results)}", "steps", *time, "donors: steps", *time, "runs", "all: s",
+        *time[1:], "not chosen", "their s", *time[1:],
+    ]  # fmt: skip
     rows = [
-        [one.arm, *_spent(one.run), *_spent(one.donors), str(one.runs), *_spent(one.total)[1:]]
-        for one in found
+        [
+            one.arm,
+            *_spent(one.run),
+            *_spent(one.donors),
+            str(one.runs),
+            *_spent(one.total)[1:],
+            "–" if one.passed_over is None else str(one.passed_over),
+            *_spent(one.search)[1:],
+        ]
+        for one in cost(results)
     ]
-    header[0] = f"arm, n = {size}"
     return header, rows
+
+
+def properties_table(results: Results) -> Table:
+    """Return header and rows of properties: the reference, and mean and interval over seeds of each arm.
+
+    In parentheses how many of how many potentials have a value, where not all do.
+    """
+    properties = results.get("properties")
+    if not properties:
+        return ["quantity"], []
+    arms = list(properties["arms"])
+    rows = []
+    for quantity in properties["quantities"]:
+        name, reference = quantity["name"], properties["references"].get(quantity["name"])
+        cells = []
+        for arm in arms:
+            own = values(properties, arm, name)
+            there = [value for value in own.values() if value is not None]
+            part = "" if len(there) == len(own) else f" ({len(there)} of {len(own)})"
+            cells.append(f"{_precise(arithmetic(there)) if there else '–'}{part}")
+        beside = "–" if reference is None else properties_number(reference["value"])
+        if reference is not None and reference["uncertainty"] is not None:
+            beside += f" ± {reference['uncertainty']:g}"
+        kind = "–" if reference is None else reference["kind"]
+        rows.append([name, quantity["unit"], beside, kind, *cells])
+    return ["quantity", "unit", "reference", "of", *arms], rows
+
+
+def _precise(mean: Estimate) -> str:
+    """Return an estimate with the digits of a property."""
+    value, low, high = (
+        None if x is None else properties_number(x) for x in (mean.value, mean.low, mean.high)
+    )
+    return f"{value}" if low is None else f"{value} [{low}, {high}]"
 
 
 def _spent(spent: Spent | None) -> list[str]:
@@ -215,11 +253,21 @@ def all_figures(results: Results) -> dict[str, tuple[str, Figure]]:
         "survival": (
             "Survival in molecular dynamics (Kaplan-Meier over all runs of all potentials). The band, of "
             "Greenwood or exact, takes runs with the same potential for independent.",
-            figures.survival_figure(results),
+            beyond_figures.survival_figure(results),
         ),
         "radial": (
             "Radial distribution against that of the true dynamics, means over the potentials that lasted.",
-            figures.radial_figure(results),
+            beyond_figures.radial_figure(results),
+        ),
+        "liquid": (
+            "Radial distribution of the liquid against that of labelled frames, means over the potentials "
+            "that lasted.",
+            beyond_figures.radial_figure(results, "liquid"),
+        ),
+        "properties": (
+            f"Properties of the crystal with {size} frames: deviation from the reference, a dot a potential, "
+            "bars: means; beyond 10 % the axis is logarithmic.",
+            beyond_figures.properties_figure(results),
         ),
         "cost": (
             f"Cost of one run with {size} frames; hatched: the donors it needs, trained once for all.",
@@ -272,6 +320,10 @@ def _tables(results: Results) -> list[str]:
                 + table(header, rows, classes)
             )
     parts += _titled("Molecular dynamics", dynamics_table(results))
+    parts += _titled("The liquid, against labelled frames", dynamics_table(results, "liquid"))
+    parts += _titled("Properties of the crystal", properties_table(results))
+    if results.get("properties"):
+        parts.append(_behind(results["properties"]))
     parts += _titled("Cost", cost_table(results))
     parts += _titled("Donors, and their MAE in meV/Å and meV/atom", donors_table(results))
     return parts
@@ -280,3 +332,20 @@ def _tables(results: Results) -> list[str]:
 def _titled(title: str, content: tuple[Sequence[str], Sequence[Sequence[str]]]) -> list[str]:
     header, rows = content
     return [f"<h2>{html.escape(title)}</h2>" + table(header, rows)] if rows else []
+
+
+def _behind(properties: Mapping[str, Any]) -> str:
+    """Return what the quantities are, where references are from, and why values are missing."""
+    lines = [f"{one['name']}: {one['meaning']}" for one in properties["quantities"]]
+    sources: dict[str, list[str]] = {}
+    for name, one in properties["references"].items():
+        sources.setdefault(f"{one['kind']}: {one['source']}", []).append(name)
+    lines += [f"{source}: {', '.join(names)}" for source, names in sources.items()]
+    lines += [
+        f"{arm}, seed {seed}, {name} has no value: {one['reason']}"
+        for arm, seeds in properties["arms"].items()
+        for seed, found in seeds.items()
+        for name, one in found.items()
+        if one["value"] is None
+    ]
+    return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in lines) + "</ul>"

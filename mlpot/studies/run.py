@@ -15,9 +15,11 @@ from mlpot.engine.start import start_workers
 from mlpot.engine.tasks import Tasks
 from mlpot.errors import Interrupted, MLPotError
 from mlpot.recipe import dump_recipe, recipe_text
-from mlpot.studies.plan import DonorTask, DynamicsTask, Plan, Task, make_plan
+from mlpot.studies.collect import collect_beyond
+from mlpot.studies.plan import Plan, make_plan
 from mlpot.studies.recipe import EVERYWHERE, FileDonor, StudyRecipe
 from mlpot.studies.report import write_report
+from mlpot.studies.tasks import DonorTask, Task, TrainingTask
 from mlpot.studies.verdict import verdict
 from mlpot.studies.work import Worker, best, record, starting_structure
 
@@ -139,8 +141,8 @@ def _spread(plan: Plan, out: Path, done: set[str], engine: Engine) -> Ended:
 
 def _told(task: Task, outcome: dict[str, Any]) -> str:
     """Return what is worth saying of a finished task."""
-    if isinstance(task, DynamicsTask):
-        return ""
+    if not isinstance(task, DonorTask | TrainingTask):
+        return f": {outcome['seconds']:.0f} s"
     errors = outcome["validation"] if isinstance(task, DonorTask) else (outcome["holdout"] or {}).get("all")
     where = "validation" if isinstance(task, DonorTask) else "hold-out"
     if not errors or errors["forces_mae"] is None:
@@ -152,8 +154,8 @@ def collect(plan: Plan, out: Path, failed: dict[str, str]) -> dict[str, Any]:
     """Return the results of a study from the records of its tasks.
 
     ``runs`` has one entry for each arm, domain, size and seed: of the candidates of a search the
-    one that is best on the selection frames. ``search`` has all candidates. ``dynamics`` has the
-    stability records by arm and seed; ``failed``, what could not be done and why.
+    one that is best on the selection frames. ``search`` has all candidates with what they took.
+    ``failed``: what could not be done and why. The rest is in :func:`collect_beyond`.
     """
     recipe = plan.recipe
     donors = [
@@ -165,18 +167,17 @@ def collect(plan: Plan, out: Path, failed: dict[str, str]) -> dict[str, Any]:
     for keys in plan.runs.values():
         finished = {key: done for key in keys if (done := record(out, key))}
         reasons += [{"task": k, "reason": r["diverged"]} for k, r in finished.items() if r.get("diverged")]
+        chosen = None
+        if len(finished) == len(keys) and any(not done.get("diverged") for done in finished.values()):
+            chosen = best(out, keys)
+            runs.append(_spent(finished[chosen], recipe.watts))
         if len(keys) > 1:
             search += [
-                {name: finished[key][name] for name in ("arm", "domain", "size", "seed", "rate_factor")}
-                | {"forces_mae": (finished[key].get("selection") or {}).get("forces_mae")}
-                for key in finished
+                {name: done[name] for name in ("arm", "domain", "size", "seed", "rate_factor")}
+                | {"forces_mae": (done.get("selection") or {}).get("forces_mae"), "chosen": key == chosen}
+                | {name: _spent(done, recipe.watts)[name] for name in ("steps", *_SPENT)}
+                for key, done in finished.items()
             ]
-        if len(finished) == len(keys) and any(not done.get("diverged") for done in finished.values()):
-            runs.append(_spent(finished[best(out, keys)], recipe.watts))
-    dynamics: dict[str, dict[str, Any]] = {}
-    for key, task in plan.tasks.items():
-        if isinstance(task, DynamicsTask) and task.arm is not None and (done := record(out, key)):
-            dynamics.setdefault(task.arm, {})[str(task.seed)] = done["stability"]
     results: dict[str, Any] = {
         "title": recipe.title,
         "elements": recipe.target.elements,
@@ -202,13 +203,17 @@ def collect(plan: Plan, out: Path, failed: dict[str, str]) -> dict[str, Any]:
         "failed": reasons,
         "recipe": recipe_text(recipe),
     }
-    if dynamics:
-        assert recipe.dynamics is not None
-        results["dynamics"] = dynamics
-        # Errors are shown beside the dynamics, so of the same potentials.
-        results["reference_size"] = plan.frames.size(EVERYWHERE, recipe.dynamics.size)
+    beyond = collect_beyond(plan, out)
+    sections = [one for one in (recipe.dynamics, recipe.properties, recipe.liquid) if one is not None]
+    if beyond:
+        # Errors are shown beside them, so of the same potentials.
+        results |= beyond | {"reference_size": plan.frames.size(EVERYWHERE, sections[0].size)}
     results["verdict"] = verdict(results)
     return results
+
+
+#: What a task takes.
+_SPENT = ("seconds", "cpu_seconds", "joules")
 
 
 def _spent(done: dict[str, Any], watts: float | None) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""What the runs of a study prove: means, paired ratios, equivalent numbers of frames.
+"""What the runs of a study prove: means and paired comparisons.
 
 Errors are positive and differ by factors over sizes and arms, so their logarithms are averaged:
 means are geometric, comparisons are ratios, paired by seed (both arms of a seed saw the same
-frames). Intervals are 95 % Student's t over seeds; from one seed there is none. Where several
-comparisons are made together, verdicts hold Holm's corrected p below 0.05 (Holm, Scand. J.
-Statist. 6, 65, 1979); the intervals shown are not corrected.
+frames). The deviation of a property from its reference is the size of a number that can have either
+sign, and may be next to nothing by chance, so that its logarithm says little: it is averaged as it
+is, and compared by the difference. Intervals are 95 % Student's t over seeds; from one seed there
+is none. Where several comparisons are made together, verdicts hold Holm's corrected p below 0.05
+(Holm, Scand. J. Statist. 6, 65, 1979); the intervals shown are not corrected.
 
 ``runs`` are those of ``results.json``: ``arm``, ``domain``, ``size``, ``seed`` and ``holdout``,
 which holds the errors of each group of the hold-out, and of ``"all"``.
@@ -16,7 +18,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,6 @@ Run = Mapping[str, Any]
 RESOLUTION = 1e-3
 #: Of a corrected p: below it a difference is called significant.
 LEVEL = 0.05
-SIGNS = {"": "", ">=": "≥ ", "<=": "≤ "}
 UNITS = {"forces": "meV/Å", "energy": "meV/atom", "stress": "GPa"}
 
 
@@ -62,6 +62,15 @@ def geometric(values: Iterable[float]) -> Estimate:
     if width is None:
         return Estimate(math.exp(mean), None, None, len(logs))
     return Estimate(math.exp(mean), math.exp(mean - width), math.exp(mean + width), len(logs))
+
+
+def arithmetic(values: Iterable[float]) -> Estimate:
+    """Return the mean of numbers, and Student's interval."""
+    numbers = np.array(list(values), dtype=float)
+    mean, width = float(numbers.mean()), _width(numbers)
+    if width is None:
+        return Estimate(mean, None, None, len(numbers))
+    return Estimate(mean, mean - width, mean + width, len(numbers))
 
 
 def _width(values: np.ndarray) -> float | None:
@@ -180,8 +189,8 @@ class Comparison:
     ours, theirs : Estimate or None
         Of both, over all their seeds; ``None`` where there is none.
     kind : str
-        ``ratio`` of errors (less than 1 is better) or ``difference`` of fractions (above 0 is
-        better).
+        ``ratio`` of errors (less than 1 is better), ``difference`` of fractions (above 0 is
+        better), or difference of deviations in percentage ``points`` (below 0 is better).
     effect : Estimate or None
         Ratio or difference over the seeds of both; ``None`` without such a seed.
     better : int
@@ -197,7 +206,7 @@ class Comparison:
     baseline: str
     ours: Estimate | None
     theirs: Estimate | None
-    kind: Literal["ratio", "difference"]
+    kind: Literal["ratio", "difference", "points"]
     effect: Estimate | None
     better: int
     p: float | None
@@ -215,10 +224,19 @@ class Comparison:
 
     @property
     def harm(self) -> float:
-        """How much worse: logarithm of the ratio, or the fraction lost; negative where better."""
+        """How much worse: logarithm of the ratio, fraction lost or added; negative where better."""
         if self.effect is None:
             return 0.0
+        if self.kind == "points":
+            return self.effect.value / 100.0
         return math.log(self.effect.value) if self.kind == "ratio" else -self.effect.value
+
+    @property
+    def shown(self) -> str:
+        """The effect as text."""
+        if self.effect is None:
+            return "–"
+        return f"difference {self.effect} points" if self.kind == "points" else f"{self.kind} {self.effect}"
 
     @property
     def outcome(self) -> str:
@@ -254,6 +272,33 @@ def ratio(
         theirs=geometric(theirs.values()) if theirs else None,
         kind="ratio",
         effect=geometric(np.exp(logs)) if seeds else None,
+        better=sum(ours[seed] < theirs[seed] for seed in seeds),
+        p=p,
+        adjusted=p,
+    )
+
+
+def points(
+    what: str,
+    size: int,
+    names: tuple[str, str],
+    ours: Mapping[int, float],
+    theirs: Mapping[int, float],
+) -> Comparison:
+    """Compare deviations in percent, not negative, the less the better, of (arm, baseline) by seed."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    p = _p(differences)
+    return Comparison(
+        what=what,
+        unit="%",
+        size=size,
+        arm=names[0],
+        baseline=names[1],
+        ours=arithmetic(ours.values()) if ours else None,
+        theirs=arithmetic(theirs.values()) if theirs else None,
+        kind="points",
+        effect=arithmetic(differences) if seeds else None,
         better=sum(ours[seed] < theirs[seed] for seed in seeds),
         p=p,
         adjusted=p,
@@ -296,104 +341,3 @@ def paired_over_sizes(
     sizes = sorted(set(sizes_of(runs, arm, domain)) & set(sizes_of(runs, baseline, domain)))
     compared = [paired(runs, arm, baseline, metric, size, domain, group) for size in sizes]
     return holm([one for one in compared if one.effect is not None])
-
-
-@dataclass(frozen=True)
-class Equivalent:
-    """A number of frames; ``bound`` is ``>=`` or ``<=`` where the sizes tried only bound it."""
-
-    frames: float
-    bound: str = ""
-
-    def __str__(self) -> str:
-        return SIGNS[self.bound] + number(self.frames)
-
-
-@dataclass(frozen=True)
-class Equivalence:
-    """How many frames of the baseline do what ``size`` frames of an arm do.
-
-    Attributes
-    ----------
-    size : int
-        Frames of the arm.
-    by_seed : dict
-        Frames of the baseline, by seed.
-    bound : str
-        Of the mean over seeds, which is a bound if one seed's is. Those of both kinds bound nothing.
-    frames : Estimate or None
-        Geometric mean over seeds, without an interval where it is a bound.
-    """
-
-    size: int
-    by_seed: dict[int, Equivalent]
-    bound: str
-    frames: Estimate | None
-
-    @property
-    def ratio(self) -> Estimate | None:
-        """Frames of the baseline by frames of the arm; ``None`` for no mean, or an arm of no frames."""
-        if self.frames is None or self.size == 0:
-            return None
-        low, high = (None if end is None else end / self.size for end in (self.frames.low, self.frames.high))
-        return Estimate(self.frames.value / self.size, low, high, self.frames.n)
-
-    def __str__(self) -> str:
-        if self.frames is not None:
-            return SIGNS[self.bound] + str(self.frames)
-        ends = sorted(self.by_seed.values(), key=lambda one: one.frames)
-        return f"{ends[0]} to {ends[-1]}"
-
-
-def equivalence(
-    runs: Sequence[Run],
-    arm: str,
-    baseline: str,
-    metric: str = "forces_mae",
-    domain: str = "all",
-    group: str = "all",
-) -> list[Equivalence]:
-    """Return the data-equivalence of an arm at each of its sizes.
-
-    Seed by seed, the baseline's learning curve is interpolated linearly in the logarithms of
-    frames and error, and read where it first comes down to the arm's error. (A curve that goes
-    up again is thus read in the baseline's favour.) Outside the sizes the baseline was run at
-    nothing is extrapolated: the result is a bound.
-    """
-    curves: dict[int, list[tuple[int, float]]] = {}
-    for point in learning_curve(runs, baseline, metric, domain, group):
-        if point.size == 0:  # has no logarithm
-            continue
-        for seed, error in point.by_seed.items():
-            curves.setdefault(seed, []).append((point.size, error))
-    found = []
-    for point in learning_curve(runs, arm, metric, domain, group):
-        by_seed = {
-            seed: _first_reaching(curves[seed], error)
-            for seed, error in point.by_seed.items()
-            if seed in curves
-        }
-        if by_seed:
-            found.append(_pooled(point.size, by_seed))
-    return found
-
-
-def _first_reaching(curve: Sequence[tuple[int, float]], error: float) -> Equivalent:
-    size, first = curve[0]
-    if first <= error:
-        return Equivalent(float(size), "" if first == error else "<=")
-    for (low, above), (high, below) in pairwise(curve):
-        if below <= error:
-            share = math.log(above / error) / math.log(above / below)
-            return Equivalent(low * (high / low) ** share)
-    return Equivalent(float(curve[-1][0]), ">=")
-
-
-def _pooled(size: int, by_seed: dict[int, Equivalent]) -> Equivalence:
-    bounds = {one.bound for one in by_seed.values()} - {""}
-    if len(bounds) > 1:
-        return Equivalence(size, by_seed, "", None)
-    frames = geometric(one.frames for one in by_seed.values())
-    if bounds:
-        frames = replace(frames, low=None, high=None)
-    return Equivalence(size, by_seed, "".join(bounds), frames)

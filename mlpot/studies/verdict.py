@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlpot.studies.signs import entries, hold_out_groups, signs, temperatures
+from mlpot.studies.equivalence import equivalence
+from mlpot.studies.signs import entries, hold_out_groups, signs, temperatures, values
 from mlpot.studies.statistics import (
     Comparison,
     diverged,
-    equivalence,
+    geometric,
     holm,
     learning_curve,
     main_domain,
@@ -42,7 +43,7 @@ def verdict(results: Results) -> list[str]:
     sentences = [_over_sizes(results), *_saved(results), *_untrained(results), *_others(results)]
     if results["favourite"] != results["baseline"]:
         sentences += [*_out_of_target(results), *_domains(results)]
-    sentences += _dynamics(results)
+    sentences += [*_dynamics(results), *_liquid(results), *_properties(results)]
     if len(results["seeds"]) == 1:
         sentences.append(
             "One seed: nothing can be said about significance; every number here is a single draw."
@@ -94,7 +95,7 @@ def _numbers(one: Comparison) -> str:
     """Return a comparison as the words inside parentheses."""
     if one.effect is None:
         return f"{one.arm} {one.ours or 'has none'}, {one.baseline} {one.theirs or 'has none'}"
-    return f"{one.kind} {one.effect}, better in {one.better} of {one.n} seed{'s' if one.n > 1 else ''}"
+    return f"{one.shown}, better in {one.better} of {one.n} seed{'s' if one.n > 1 else ''}"
 
 
 def _over_sizes(results: Results) -> str:
@@ -203,7 +204,7 @@ def _out_of_target(results: Results) -> list[str]:
 
 
 def _with_effect(one: Comparison) -> str:
-    return f"{one.what} ({_numbers(one) if one.effect is None else f'{one.kind} {one.effect}'})"
+    return f"{one.what} ({_numbers(one) if one.effect is None else one.shown})"
 
 
 def _domains(results: Results) -> list[str]:
@@ -253,3 +254,37 @@ def _dynamics(results: Results) -> list[str]:
                 f"{', '.join(parts)}."
             )
     return sentences
+
+
+def _liquid(results: Results) -> list[str]:
+    """Return how far the structure of the liquid is off, and what noise alone would make of it."""
+    liquid, parts = results.get("liquid") or {}, []
+    for arm in liquid:
+        for kelvin in temperatures({arm: liquid[arm]}):
+            own = entries(liquid, arm, kelvin)
+            errors = [entry["radial"]["error"] for entry in own.values() if entry["radial"]]
+            text = f"{geometric(errors)} in {len(errors)} of {len(own)}" if errors else f"none of {len(own)}"
+            parts.append(f"{arm} {text}")
+    if not parts:
+        return []
+    about = results["structure"]
+    noise = "" if about["noise"] is None else f"; noise of these frames alone makes {about['noise']:.3f}"
+    return [
+        f"Liquid at {about['temperature_K']:g} K, radial distribution against {about['frames']} labelled "
+        f"frames, mean deviation of g(r) in the potentials (seeds) that have one: {', '.join(parts)}{noise}."
+    ]
+
+
+def _properties(results: Results) -> list[str]:
+    """Return which properties have no value: a mean over the others would hide it."""
+    properties = results.get("properties")
+    parts = []
+    for arm in properties["arms"] if properties else ():
+        assert properties is not None
+        for quantity in properties["quantities"]:
+            own = values(properties, arm, quantity["name"])
+            missing = [seed for seed, value in own.items() if value is None]
+            if missing:
+                reason = properties["arms"][arm][str(missing[0])][quantity["name"]]["reason"].rstrip(".")
+                parts.append(f"{quantity['name']} of {arm} in {len(missing)} of {len(own)} seeds ({reason})")
+    return [f"Properties without a value: {'; '.join(parts)}."] if parts else []

@@ -1,4 +1,4 @@
-"""What a worker of a study does: one donor, one training, or one set of dynamics."""
+"""What a worker of a study does: one donor, one training, or what is done with a trained potential."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 
 from mlpot.atomic import read_json, write_json
 from mlpot.data.frame import Frame
 from mlpot.data.structure import read_structure
-from mlpot.errors import DataError
+from mlpot.errors import DataError, ElementError, RecipeError
 from mlpot.model.file import load_model, save_model
 from mlpot.model.potential import Potential
+from mlpot.observables.radial import radial_distribution, radial_distribution_error
+from mlpot.properties.compute import compute
 from mlpot.recipe import load_recipe
 from mlpot.reference.classical import classical_calculator, force_field, lattice_constant
 from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.stability import stability, true_radials
-from mlpot.studies.plan import DonorTask, DynamicsTask, Plan, TrainingTask, make_plan
-from mlpot.studies.recipe import Arm, Dynamics, FileDonor, StudyRecipe, TrainedDonor
+from mlpot.studies.beyond import Dynamics, Liquid
+from mlpot.studies.checks import structure_frames
+from mlpot.studies.plan import Plan, make_plan
+from mlpot.studies.recipe import Arm, FileDonor, StudyRecipe, TrainedDonor
+from mlpot.studies.tasks import DonorTask, DynamicsTask, LiquidTask, PropertiesTask, TrainingTask
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential
@@ -132,8 +139,12 @@ class Worker:
                     result = self._training(task, directory)
                 except Diverged as error:  # a result too: of rates that are too high
                     result = self._about(task) | {"diverged": str(error), "steps": 0, "holdout": {}}
-            else:
+            elif isinstance(task, DynamicsTask):
                 result = self._dynamics(task)
+            elif isinstance(task, PropertiesTask):
+                result = self._properties(task)
+            else:
+                result = self._liquid(task)
         result |= spent
         write_json(directory / RECORD, result)
         return result
@@ -218,15 +229,60 @@ class Worker:
             assert reference is not None
             return {"radials": true_radials(reference, *runs, **protocol)}
         truth = record(self.folder, task.truth) if task.truth is not None else None
-        model = load_model(self.folder / FOLDER / best(self.folder, task.trainings) / MODEL)
         report = stability(
-            MLPotCalculator(model),
+            MLPotCalculator(self._trained(task.trainings)),
             *runs,
             reference=reference,
             truth=truth["radials"] if truth else None,
             **protocol,
         )
         return {"arm": task.arm, "seed": task.seed, "stability": report.to_dict()}
+
+    def _properties(self, task: PropertiesTask) -> dict[str, Any]:
+        """Compute properties with the potential of an arm, or the reference."""
+        section = self.plan.recipe.properties
+        assert section is not None
+        element, names = (
+            section.of(self.plan.recipe.target.elements),
+            [one.name for one in section.computed()],
+        )
+        if task.arm is None:
+            assert section.reference is not None
+            calculator: Calculator = classical_calculator(section.reference)
+        else:
+            # Small strains and displacements need all digits.
+            calculator = MLPotCalculator(self._trained(task.trainings, torch.float64))
+        try:
+            records = compute(calculator, element, names, section.settings)
+        except (RecipeError, ElementError) as error:  # a result too: of a potential that is none
+            return self._whose(task) | {"records": [], "unusable": str(error)}
+        return self._whose(task) | {"records": [one.to_dict() for one in records], "unusable": None}
+
+    def _liquid(self, task: LiquidTask) -> dict[str, Any]:
+        """Run the potential of an arm where frames tell the structure."""
+        section = self.plan.recipe.liquid
+        assert section is not None
+        frames = [frame.to_atoms() for frame in structure_frames(self.plan)]
+        known = structure(frames, section)
+        report = stability(
+            MLPotCalculator(self._trained(task.trainings)),
+            Atoms(frames[0].symbols, frames[0].positions, cell=frames[0].cell, pbc=True),
+            [section.temperature],
+            section.seeds,
+            section.time_ps,
+            timestep_fs=section.timestep_fs,
+            r_max=section.r_max,
+            bins=section.bins,
+            truth=[known["radial"]],
+        )
+        about = {"frames": len(frames), "noise": known["noise"]}
+        return self._whose(task) | {"stability": report.to_dict(), "structure": about}
+
+    def _whose(self, task: PropertiesTask | LiquidTask) -> dict[str, Any]:
+        return {"arm": task.arm, "seed": task.seed}
+
+    def _trained(self, trainings: Sequence[str], dtype: torch.dtype = torch.float32) -> Potential:
+        return load_model(self.folder / FOLDER / best(self.folder, trainings) / MODEL, dtype=dtype)
 
     def _new(self, frames: Sequence[Frame], elements: Sequence[str], seed: int) -> Potential:
         shape = self.plan.recipe.model
@@ -280,6 +336,21 @@ def starting_structure(dynamics: Dynamics, elements: Sequence[str]) -> Atoms:
         assert dynamics.reference is not None
         constant = lattice_constant(dynamics.reference)
     return bulk(elements[0], "diamond", a=constant, cubic=True).repeat(dynamics.repeat)
+
+
+def structure(frames: Sequence[Atoms], section: Liquid) -> dict[str, Any]:
+    """Return the radial distribution of frames, and the error that a perfect potential would seem to have.
+
+    The two halves of the frames differ by twice the noise of all of them: variances add up, and a half
+    has twice that of the whole. ``None`` from a single frame.
+    """
+    r, g = radial_distribution(frames, section.r_max, section.bins)
+    noise = None
+    if len(frames) > 1:
+        halves = [radial_distribution(frames[i::2], section.r_max, section.bins)[1] for i in (0, 1)]
+        noise = radial_distribution_error(*halves) / 2
+    radial = {"temperature_K": section.temperature, "r": r.tolist(), "g": g.tolist(), "failures": []}
+    return {"radial": radial, "noise": noise}
 
 
 def _settings(

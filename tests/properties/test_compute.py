@@ -175,7 +175,7 @@ def test_references_are_quantities_and_compared():
     record = {"name": "C11", "unit": "GPa", "value": 165.7 * 1.1}
     by_kind = {one.kind: one for one in compare([record, {**record, "value": None}], "Si")}
     assert by_kind["experiment"].deviation == pytest.approx(10)
-    assert set(by_kind) == {"experiment", "PBE", "SW", "T3"}
+    assert set(by_kind) == {"experiment", "PBE", "MTP", "SW", "T3"}
     entropy = {"name": "entropy", "unit": "J/(mol K)", "value": 18.0}
     assert compare([{**entropy, "settings": {"temperature_K": 300.0}}], "Si")[0].uncertainty == 0.08
     assert compare([{**entropy, "settings": {"temperature_K": 600.0}}], "Si") == []

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic import GROUPS, LAWS, synthetic_results
 
-from mlpot.studies import figures
+from mlpot.studies import beyond_figures, figures
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_colours_go_by_order_and_not_by_name(results):
     assert figures.colour(renamed, "x") == figures.colour(results, "scratch") == figures.PALETTE[0]
     assert len({figures.colour(results, arm) for arm in results["arms"]}) == 7
     many = {"arms": [str(i) for i in range(8)], "baseline": "0", "favourite": "1"}
-    first, eighth = figures._marks(many, "0"), figures._marks(many, "7")
+    first, eighth = figures.marks_of(many, "0"), figures.marks_of(many, "7")
     assert first["color"] == eighth["color"]
     assert first["ls"] != eighth["ls"]
 
@@ -95,7 +95,7 @@ def test_domains_have_a_panel_each(results):
 
 
 def test_survival_pools_the_runs_of_all_potentials(results):
-    panels = figures.survival_figure(results).axes
+    panels = beyond_figures.survival_figure(results).axes
     assert [axes.get_title() for axes in panels] == ["300 K", "900 K", "1200 K"]
     runs = [
         run
@@ -115,7 +115,7 @@ def test_reference_is_drawn_once_even_if_the_first_arm_was_not_compared(results)
         return {"temperatures": [{"temperature_K": 300.0, "radial": radial, "runs": []}]}
 
     dynamics = {"scratch": {"0": report(None)}, "transfer": {"0": report(radial), "1": report(radial)}}
-    (axes,) = figures.radial_figure(results | {"dynamics": dynamics}).axes
+    (axes,) = beyond_figures.radial_figure(results | {"dynamics": dynamics}).axes
     assert [line.get_label() for line in axes.lines] == ["reference", "transfer"]
     assert list(axes.lines[0].get_ydata()) == [0.0, 2.0]
 
@@ -131,6 +131,8 @@ def test_nothing_to_draw_is_no_figure():
     few = synthetic_results(["scratch", "transfer"], [10], seeds=1, dynamics=False)
     few["domains"] = ["all"]
     few["runs"] = [run for run in few["runs"] if run["domain"] == "all"]
-    names = ("learning", "equivalence", "domains", "survival", "radial")
+    names = ("learning", "equivalence", "domains")
     assert all(getattr(figures, f"{name}_figure")(few) is None for name in names)
+    names = ("survival", "radial", "properties")
+    assert all(getattr(beyond_figures, f"{name}_figure")(few) is None for name in names)
     assert figures.arms_figure(few) is not None

@@ -70,6 +70,7 @@ def test_tables_have_every_arm_and_size(results):
     assert error_table(missing)[1][1][2] == "–"
     header, rows = cost_table(results)
     assert all(len(row) == len(header) for row in rows)
+    assert [row[-4:] for row in rows] == [["0"] * 4] * len(rows)
     header, rows = dynamics_table(results)
     assert len(rows) == 6
     assert all(len(row) == len(header) for row in rows)
@@ -98,3 +99,12 @@ def test_study_of_which_nothing_was_finished_has_a_page_that_says_so(results, tm
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "No run was finished" in page
     assert "scratch-0: out of &lt;memory&gt;" in page
+
+
+def test_candidates_that_were_not_chosen_are_in_the_costs(results):
+    took = {"steps": 1000, "seconds": 50.0, "cpu_seconds": 90.0, "joules": None}
+    cell = {"arm": "transfer", "domain": "all", "size": 10, "seed": 0}
+    search = [cell | took | {"rate_factor": rate, "chosen": rate == 1.0} for rate in (0.3, 1.0, 3.0)]
+    rows = {row[0]: row for row in cost_table(results | {"search": search})[1]}
+    assert rows["transfer"][-4:] == ["2", "100", "180", "–"]
+    assert rows["scratch"][-4:] == ["0"] * 4

@@ -10,11 +10,11 @@ from scipy.stats import fisher_exact, t, ttest_1samp
 from synthetic import synthetic_results
 
 from mlpot.studies.cost import cost
+from mlpot.studies.equivalence import equivalence
 from mlpot.studies.signs import alive_fraction, signs
 from mlpot.studies.statistics import (
     RESOLUTION,
     diverged,
-    equivalence,
     geometric,
     holm,
     learning_curve,

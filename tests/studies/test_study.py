@@ -16,9 +16,10 @@ from mlpot.model.file import load_model, read_header, save_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
 from mlpot.recipe import parse_recipe
-from mlpot.studies.plan import TrainingTask, make_plan
+from mlpot.studies.plan import make_plan
 from mlpot.studies.recipe import StudyRecipe, load_study
 from mlpot.studies.run import run_study
+from mlpot.studies.tasks import TrainingTask
 from mlpot.studies.work import MODEL
 from mlpot.training.errors import errors_by_group
 
@@ -127,6 +128,10 @@ def test_search_chooses_by_the_selection_frames_for_all_seeds(study, recipe):
     plan = make_plan(recipe)
     tried = [e for e in results["search"] if (e["arm"], e["size"], e["domain"]) == ("scratch", 3, "all")]
     assert sorted(entry["rate_factor"] for entry in tried) == [0.1, 1.0]
+    assert all(entry["steps"] == 4 and entry["joules"] == 10.0 * entry["cpu_seconds"] for entry in tried)
+    assert [entry["rate_factor"] for entry in tried if entry["chosen"]] == [
+        run_of(results, "scratch", 3, 0)["rate_factor"]
+    ]
     for key in plan.runs["scratch", "all", 3, 0]:
         task = plan.tasks[key]
         assert isinstance(task, TrainingTask)
@@ -316,6 +321,40 @@ def test_rates_that_diverge_are_told_and_not_chosen(raw, tmp_path):
         ("dynamics.reference", "sw-gee", MLPotError, "did you mean 'sw-ge'"),
         ("dynamics.reference", None, RecipeError, "give `structure`"),
         ("dynamics.size", 7, (RecipeError, DataError), "7 frames"),
+        ("properties", {"size": 2}, RecipeError, "dynamics.size 3 and properties.size 2.*give one size"),
+        ("properties", {"size": 3, "arms": ["best"]}, RecipeError, "properties.arms: 'best' is no arm"),
+        (
+            "properties",
+            {"size": 3, "arms": ["transfer", "zero_shot"], "quantities": ["C14"]},
+            RecipeError,
+            "properties.*'C14' is no quantity; did you mean 'C44'",
+        ),
+        (
+            "properties",
+            {"size": 3, "reference": "sw-si"},
+            DataError,
+            "properties.reference: sw-si is not a force field of Ge",
+        ),
+        (
+            "properties",
+            {"size": 3, "references": ["PBEsol"]},
+            RecipeError,
+            "properties.references: of Ge there are none of the kind PBEsol; there are: experiment, PBE",
+        ),
+        (
+            "properties",
+            {"size": 3, "values": {"C44": {"value": 55.0, "source": "me"}}, "quantities": ["C11"]},
+            RecipeError,
+            "values: C44 is not among the quantities",
+        ),
+        ("properties", {"size": 3, "element": "Si"}, RecipeError, "properties.element: Si is not among"),
+        ("properties", {"size": 3, "reference": "sw-ge", "references": ["PBE"]}, RecipeError, "not both"),
+        (
+            "liquid",
+            {"size": 3, "where": {"group": "wild"}, "temperature": 300},
+            DataError,
+            "liquid.where: no frame of target.data is",
+        ),
     ],
 )
 def test_study_that_cannot_be_is_refused_before_any_computing(raw, tmp_path, path, value, error, message):
