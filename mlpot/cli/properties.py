@@ -10,29 +10,21 @@ import typer
 
 from mlpot.cli.options import Json
 from mlpot.cli.output import emit, line, new_table, progress_bar, working
+from mlpot.cli.subject import CalculatorName, Element, OptionalModel, chosen_calculator, parse_settings
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import BaseCalculator
     from rich.console import Console
 
 EXAMPLE = "Example:  mlpot properties si --element Si --set standard --out runs/si/properties"
 
 
 def properties(
-    element: Annotated[str, typer.Option(metavar="SYMBOL", help="Chemical element, such as Si.")],
+    element: Element,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where properties.json, properties.html and figures go.")
     ],
-    model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Model file, or the name of a shipped model.")
-    ] = None,
-    calculator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Instead: a force field such as sw-si, or package.module:factory of any ASE calculator.",
-        ),
-    ] = None,
+    model: OptionalModel = None,
+    calculator: CalculatorName = None,
     level: Annotated[
         str, typer.Option("--set", metavar="NAME", help="quick, standard or full; see the documentation.")
     ] = "standard",
@@ -60,12 +52,13 @@ def properties(
         from mlpot.properties.compute import compute
         from mlpot.properties.record import Record
         from mlpot.properties.report import document, write
+        from mlpot.properties.subject import PropertySettings
         from mlpot.properties.unfinished import discard, keep, take_over
 
         if (out / "properties.json").exists():
             raise RecipeError(f"{out}: holds properties already; choose another --out or remove it.")
-        settings = _settings(set_to or [])
-        name, described, built = _calculator(model, calculator, element)
+        settings = parse_settings(PropertySettings, set_to or [])
+        name, described, built = chosen_calculator(model, calculator, element)
         given = [model] if model is not None else ["--calculator", str(calculator)]
         chosen = [word for one in only for word in ("--only", one)] if only else ["--set", level]
         changed = [word for one in set_to or [] for word in ("--setting", one)]
@@ -90,62 +83,6 @@ def properties(
         found["files"] = write(found, out)
         discard(out)
     emit(found, json, lambda console: _show(console, found))
-
-
-def _settings(changes: list[str]) -> Any:
-    """Return the settings with ``KEY=VALUE`` changes, values as YAML."""
-    import yaml
-
-    from mlpot.errors import RecipeError
-    from mlpot.properties.subject import PropertySettings
-    from mlpot.recipe import parse_recipe
-
-    values = {}
-    for change in changes:
-        key, sign, text = change.partition("=")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            sign = ""
-        if not sign:
-            raise RecipeError(f"--setting {change}: expected KEY=VALUE, such as defect_supercells=[2].")
-    return parse_recipe(PropertySettings, values, "--setting")
-
-
-def _calculator(
-    model: str | None, calculator: str | None, element: str
-) -> tuple[str, dict[str, Any], BaseCalculator]:
-    """Return name, description and calculator of what is studied; models in float64."""
-    from ase.data import chemical_symbols
-
-    from mlpot.errors import ElementError, RecipeError
-    from mlpot.reference.calculators import build, choose, describe, elements
-
-    if (model is None) == (calculator is None):
-        raise RecipeError("give either a MODEL or --calculator NAME.")
-    if element not in chemical_symbols[1:]:
-        raise ElementError(f"--element {element}: no chemical element; write its symbol, such as Si.")
-    if model is not None:
-        choice = choose({"potential": model})
-    else:
-        text = str(calculator)
-        try:
-            choice = choose({"import": text} if ":" in text else {"name": text})
-        except ValueError as error:
-            raise RecipeError(f"--calculator: {error}") from None
-    known = elements(choice)
-    if known is not None and element not in known:
-        raise ElementError(f"{choice} knows {', '.join(sorted(known))}, not {element}.")
-    if model is None:
-        return str(choice), describe(choice), build(choice)
-
-    import torch
-
-    from mlpot.model.file import load_model
-    from mlpot.simulation.calculator import MLPotCalculator
-
-    # Small strains and displacements need all digits.
-    return model, describe(choice), MLPotCalculator(load_model(model, dtype=torch.float64))
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:

@@ -47,9 +47,22 @@ def stability(
     supercell: Supercell = (1, 1, 1),
     committee: Committee = None,
     max_forces_std: LargestDeviation = None,
+    crash: Annotated[
+        bool,
+        typer.Option("--crash", help="Also squeeze to 200 GPa and heat to 3,000 K, --seeds runs each."),
+    ] = False,
+    batched: Annotated[
+        bool, typer.Option("--batched", help="Runs side by side, through torch-sim ('mlpot[simulation]').")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="With --batched: runs at a time. \\[all]", min=1)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the potential runs: cpu, cuda or cuda:N.")
+    ] = "cpu",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where stability.json, final.xyz and rdf_<T>K.csv go."),
+        typer.Option(metavar="DIR", help="Where stability.json, final.xyz, rdf_<T>K.csv and crash.json go."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -61,23 +74,31 @@ def stability(
     radial distribution is compared as well. Intervals are of 95 %.
     """
     with working():
+        from mlpot.atomic import write_json
         from mlpot.data.structure import read_structure
         from mlpot.errors import RecipeError
         from mlpot.recipe import parse_recipe
         from mlpot.reference.classical import classical_calculator
         from mlpot.simulation.calculator import MLPotCalculator
+        from mlpot.simulation.crash import compress, heat
         from mlpot.simulation.run import write_stability
         from mlpot.simulation.stability import stability as carry_out
         from mlpot.simulation.stopping import StopCriteria
 
+        _check_device(device)
+        if batch_size is not None and not batched:
+            raise RecipeError("--batch-size goes with --batched; give both.")
         if out is not None and (out / "stability.json").exists():
             raise RecipeError(f"{out}: holds a stability test already; choose another --out or remove it.")
+        size = (batch_size or seeds * len(temperatures)) if batched else None
         atoms = read_structure(structure, supercell)
         teacher = classical_calculator(reference) if reference is not None else None
         stop = parse_recipe(StopCriteria, {"max_forces_std": max_forces_std}, "stop criteria")
         with progress_bar() as update:
             report = carry_out(
-                MLPotCalculator([model, *(committee or [])], uncertainty=max_forces_std is not None),
+                MLPotCalculator(
+                    [model, *(committee or [])], device=device, uncertainty=max_forces_std is not None
+                ),
                 atoms,
                 temperatures,
                 range(seeds),
@@ -87,19 +108,46 @@ def stability(
                 equilibration_ps=equilibration,
                 stop=stop,
                 reference=teacher,
+                batch_size=size,
                 progress=update,
             )
+            crashes = []
+            if crash:
+                potential = MLPotCalculator([model, *(committee or [])], device=device)
+                for test in (compress, heat):
+                    tested = test(
+                        potential, atoms, range(seeds), time_ps=time, timestep_fs=timestep, progress=update
+                    )
+                    crashes.append(tested.to_dict())
         files = write_stability(report, out) if out is not None else []
+        if crash and out is not None:
+            write_json(out / "crash.json", crashes)
+            files.append(str(out / "crash.json"))
         document = {
             "command": "stability",
             "model": model,
             "committee": committee or [],
             "structure": structure,
             "reference": reference,
+            "device": device,
+            "batch_size": size,
             **report.to_dict(),
+            "crash": crashes,
             "files": files,
         }
     emit(document, json, lambda console: _show(console, document))
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from mlpot.errors import RecipeError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"--device {device} cannot be had: {reason}; leave it out for the CPU.") from None
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
@@ -127,5 +175,15 @@ def _show(console: Console, document: dict[str, Any]) -> None:
                 line(console, "failed", f"{where}: {run['reason']}")
         if document["reference"] and result["radial_missing"]:
             line(console, "no RDF", f"{result['temperature_K']:g} K: {result['radial_missing']}")
+    for test in document["crash"]:
+        low, high = test["survival_95"]
+        ramp = f"{test['start']:g} to {test['end']:g} {test['unit']}"
+        alive = sum(run["survived"] for run in test["runs"])
+        ending = f"{alive} of {len(test['runs'])} survive {ramp} [{low:.2f}, {high:.2f}]"
+        line(console, test["name"], ending)
+        for run in test["runs"]:
+            if run["reason"] is not None:
+                where = f"{test['name']}, seed {run['seed']}, at {run['reached']:.4g} {test['unit']}"
+                line(console, "failed", f"{where}: {run['reason']}")
     for file in document["files"]:
         line(console, "written", file)

@@ -1,1 +1,1 @@
-"""Molecular dynamics with any potential: calculator, drivers, stability, observables."""
+"""Molecular dynamics with any potential: calculator, drivers, stability."""

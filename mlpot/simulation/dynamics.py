@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms, units
-from ase.calculators.calculator import CalculationFailed, Calculator
-from ase.constraints import FixCom
-from ase.md.langevin import Langevin
-from ase.md.md import MolecularDynamics
-from ase.md.verlet import VelocityVerlet
+from ase import Atoms
+from ase.calculators.calculator import Calculator
 
-from mlpot.conventions import KB
-from mlpot.errors import GeometryError, RecipeError
-from mlpot.simulation.stopping import StopCriteria, StopMonitor
-
-#: Longest time step (fs) accepted; beyond it no atom's vibration is resolved.
-LONGEST_STEP = 20.0
-
-Seed = int | np.random.SeedSequence
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The state of a run at one step.
-
-    Attributes
-    ----------
-    step : int
-        Steps since the start.
-    time_ps : float
-        Time since the start, ps.
-    positions : (N, 3)
-        Å, not wrapped into the cell.
-    energy, kinetic_energy : float
-        Of all atoms, eV.
-    temperature : float
-        Kinetic temperature, K.
-    """
-
-    step: int
-    time_ps: float
-    positions: np.ndarray
-    energy: float
-    kinetic_energy: float
-    temperature: float
+from mlpot.simulation.ensembles import Ensemble
+from mlpot.simulation.single import Sample, Seed, Simulation, require_interval
+from mlpot.simulation.stopping import StopCriteria
 
 
 @dataclass(frozen=True)
@@ -105,7 +69,7 @@ class Trajectory:
     def frames(self, after_ps: float = 0.0) -> list[Atoms]:
         """Return the sampled structures from ``after_ps`` on."""
         chosen = [sample for sample in self.samples if sample.time_ps >= after_ps]
-        return [_moved(self.atoms, sample.positions) for sample in chosen]
+        return [_moved(self.atoms, sample) for sample in chosen]
 
 
 def run_langevin(
@@ -161,29 +125,19 @@ def run_langevin(
     ElementError
         For elements that the calculator does not know.
     """
-    _require_positive("temperature", temperature, "K")
-    steps = _steps(time_ps, timestep_fs, log_interval)
-    _require_positive("friction", friction_per_ps, "1/ps")
-    if friction_per_ps * timestep_fs / 1000.0 > 0.5:
-        raise RecipeError(
-            f"friction {friction_per_ps:g} 1/ps is too strong for a time step of {timestep_fs:g} fs: "
-            "their product must stay below 0.5; choose a smaller friction or time step."
-        )
-    rng = np.random.default_rng(seed)
-    moving = _prepare(atoms, calculator, temperature, rng)
-    with warnings.catch_warnings():
-        # ASE warns about its own default of ``fixcm``; the constraint FixCom replaces it.
-        warnings.simplefilter("ignore", FutureWarning)
-        dynamics = Langevin(
-            moving,
-            timestep=timestep_fs * units.fs,
-            temperature_K=temperature,
-            friction=friction_per_ps / (1000.0 * units.fs),
-            fixcm=False,
-            rng=rng,
-        )
-    monitor = StopMonitor(stop or StopCriteria(), temperature, timestep_fs, reference)
-    return _run(dynamics, steps, timestep_fs, monitor, log_interval, callback, atoms)
+    ensemble = Ensemble("nvt", temperature=temperature, friction_per_ps=friction_per_ps)
+    return run_dynamics(
+        atoms,
+        calculator,
+        ensemble,
+        time_ps,
+        timestep_fs=timestep_fs,
+        seed=seed,
+        stop=stop,
+        reference=reference,
+        log_interval=log_interval,
+        callback=callback,
+    )
 
 
 def run_nve(
@@ -216,102 +170,74 @@ def run_nve(
     RecipeError, GeometryError, ElementError
         As :func:`run_langevin`.
     """
-    if temperature is not None:
-        _require_positive("temperature", temperature, "K")
-    steps = _steps(time_ps, timestep_fs, log_interval)
-    moving = _prepare(atoms, calculator, temperature, np.random.default_rng(seed))
-    dynamics = VelocityVerlet(moving, timestep=timestep_fs * units.fs)
-    monitor = StopMonitor(stop or StopCriteria(), temperature, timestep_fs, reference)
-    return _run(dynamics, steps, timestep_fs, monitor, log_interval, callback, atoms)
-
-
-def _require_positive(name: str, value: float, unit: str) -> None:
-    if not 0.0 < value < np.inf:
-        raise RecipeError(f"{name} is {value:g} {unit}; it must be above zero.")
-
-
-def _steps(time_ps: float, timestep_fs: float, log_interval: int) -> int:
-    _require_positive("time", time_ps, "ps")
-    _require_positive("time step", timestep_fs, "fs")
-    if timestep_fs > LONGEST_STEP:
-        raise RecipeError(
-            f"time step is {timestep_fs:g} fs; beyond {LONGEST_STEP:g} fs no vibration is resolved "
-            "(1 fs is usual, 2 fs for heavy atoms)."
-        )
-    if log_interval < 1:
-        raise RecipeError(f"log interval is {log_interval}; it must be one step or more.")
-    return max(round(1000.0 * time_ps / timestep_fs), 1)
-
-
-def _prepare(
-    atoms: Atoms, calculator: Calculator, temperature: float | None, rng: np.random.Generator
-) -> Atoms:
-    """Return a copy with its calculator, velocities, and a centre of mass at rest."""
-    moving = atoms.copy()
-    moving.calc = calculator
-    if temperature is not None:
-        masses = moving.get_masses()[:, None]
-        moving.set_momenta(rng.standard_normal((len(moving), 3)) * np.sqrt(masses * KB * temperature))
-    if not moving.constraints and len(moving) > 1:
-        moving.set_constraint(FixCom())
-        # Applies the constraint: total momentum zero.
-        moving.set_momenta(moving.get_momenta())
-    return moving
-
-
-def _run(
-    dynamics: MolecularDynamics,
-    steps: int,
-    timestep_fs: float,
-    monitor: StopMonitor,
-    log_interval: int,
-    callback: Callable[[Sample], None] | None,
-    start: Atoms,
-) -> Trajectory:
-    moving = dynamics.atoms
-    monitor.check_calculator(moving.calc)
-    if reason := monitor.check_distances(moving):
-        raise GeometryError(
-            f"the starting structure is closer than the stop criterion allows: {reason}; relax it or "
-            "lower min_distance."
-        )
-    samples: list[Sample] = []
-    reason = None
-    advance: Iterator[bool] = dynamics.irun(steps)
-    while True:
-        try:
-            next(advance)
-            reason = monitor.check(dynamics.nsteps, moving)
-        except StopIteration:
-            break
-        except (GeometryError, CalculationFailed) as error:
-            if not samples:
-                raise
-            reason = str(error)
-        if reason:
-            break
-        if dynamics.nsteps % log_interval == 0:
-            samples.append(_sample(dynamics.nsteps, timestep_fs, moving))
-            if callback:
-                callback(samples[-1])
-    final = moving.copy()
-    final.set_constraint(start.copy().constraints)
-    if not np.isfinite(final.positions).all():
-        final = _moved(final, samples[-1].positions)
-    return Trajectory(dynamics.nsteps * timestep_fs / 1000.0, reason, final, samples)
-
-
-def _sample(step: int, timestep_fs: float, atoms: Atoms) -> Sample:
-    return Sample(
-        step=step,
-        time_ps=step * timestep_fs / 1000.0,
-        positions=atoms.get_positions(),
-        energy=float(atoms.get_potential_energy()),
-        kinetic_energy=float(atoms.get_kinetic_energy()),
-        temperature=float(atoms.get_temperature()),
+    return run_dynamics(
+        atoms,
+        calculator,
+        Ensemble("nve", temperature=temperature),
+        time_ps,
+        timestep_fs=timestep_fs,
+        seed=seed,
+        stop=stop,
+        reference=reference,
+        log_interval=log_interval,
+        callback=callback,
     )
 
 
-def _moved(atoms: Atoms, positions: np.ndarray) -> Atoms:
+def run_dynamics(
+    atoms: Atoms,
+    calculator: Calculator,
+    ensemble: Ensemble,
+    time_ps: float,
+    *,
+    timestep_fs: float = 1.0,
+    seed: Seed = 0,
+    stop: StopCriteria | None = None,
+    reference: Calculator | None = None,
+    log_interval: int = 10,
+    callback: Callable[[Sample], None] | None = None,
+) -> Trajectory:
+    """Run dynamics in any ensemble, samples in memory.
+
+    Parameters
+    ----------
+    atoms, calculator, time_ps, timestep_fs, stop, reference, log_interval, callback
+        As for :func:`run_langevin`; ``npt`` needs a calculator with a stress.
+    ensemble
+        What is held constant. Where it has a temperature, velocities are drawn from it.
+    seed
+        Of velocities and random forces.
+
+    Raises
+    ------
+    RecipeError, GeometryError, ElementError
+        As :func:`run_langevin`, and for an ensemble that the structure or the calculator does not allow.
+    """
+    simulation = Simulation(
+        atoms,
+        calculator,
+        ensemble,
+        time_ps,
+        timestep_fs=timestep_fs,
+        seed=seed,
+        stop=stop,
+        reference=reference,
+    )
+    require_interval("log interval", log_interval)
+    samples: list[Sample] = []
+    reason = simulation.begin()
+    while reason is None:
+        if simulation.step % log_interval == 0:
+            samples.append(simulation.sample())
+            if callback:
+                callback(samples[-1])
+        if simulation.step == simulation.steps:
+            break
+        reason = simulation.advance()
+    return Trajectory(simulation.time_ps, reason, simulation.structure(), samples)
+
+
+def _moved(atoms: Atoms, sample: Sample) -> Atoms:
     """Return the same structure elsewhere, at rest and without constraints."""
-    return Atoms(numbers=atoms.numbers, positions=positions, cell=atoms.cell, pbc=atoms.pbc)
+    cell = atoms.cell if sample.cell is None else sample.cell
+    return Atoms(numbers=atoms.numbers, positions=sample.positions, cell=cell, pbc=atoms.pbc)

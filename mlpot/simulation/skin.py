@@ -58,6 +58,10 @@ class SkinnedNeighbours:
         self.cutoff, self.skin, self.builds = cutoff, skin, 0
         self._build: _Build | None = None
 
+    def forget(self) -> None:
+        """Drop the list: the next call builds a new one."""
+        self._build = None
+
     def find(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Neighbours:
         """Return the pairs closer than the cutoff, as :func:`find_neighbours` would find them.
 

@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from mlpot.errors import RecipeError
+from mlpot.observables.radial import radial_distribution, radial_distribution_error
+from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.dynamics import Sample, Trajectory, run_langevin
 from mlpot.simulation.findings import (
     Protocol,
@@ -18,7 +20,6 @@ from mlpot.simulation.findings import (
     TemperatureResult,
     TrueRadial,
 )
-from mlpot.simulation.observables import radial_distribution, radial_distribution_error
 from mlpot.simulation.stopping import StopCriteria
 from mlpot.simulation.survival import kaplan_meier
 
@@ -42,6 +43,7 @@ def stability(
     stop: StopCriteria | None = None,
     reference: Calculator | None = None,
     truth: Sequence[TrueRadial] | None = None,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> StabilityReport:
     """Run Langevin dynamics at several temperatures and seeds, and report who survived.
@@ -71,14 +73,20 @@ def stability(
         failure.
     truth
         What :func:`true_radials` returned for the same structure, temperatures, seeds and
-        protocol: the runs with the reference are then not made again.
+        protocol: the runs with the reference are then not made again. Without ``reference``: radial
+        distributions from elsewhere, on the same shells.
+    batch_size
+        Runs of the potential side by side, through torch-sim
+        (:func:`~mlpot.simulation.batched.run_langevin_batch`); None: one after the other. Runs with
+        the reference are always made one after the other.
     progress
         Called as the runs advance.
 
     Raises
     ------
     RecipeError
-        For no temperatures or seeds, repeated ones, or a protocol that makes no sense.
+        For no temperatures or seeds, repeated ones, or a protocol that makes no sense; for batches
+        without torch-sim, or of a calculator that is not a potential of mlpot.
     GeometryError, ElementError
         For a starting structure that cannot be run.
     """
@@ -93,7 +101,8 @@ def stability(
         stop=stop or StopCriteria(),
     )
     _check_plan(temperatures, seeds, protocol)
-    compare = reference is not None and bool(atoms.pbc.all())
+    with_truth = reference is not None or bool(truth)
+    compare = with_truth and bool(atoms.pbc.all())
     known = {entry["temperature_K"]: entry for entry in truth or []}
     if missing := [t for t in temperatures if known and t not in known]:
         raise RecipeError(
@@ -102,14 +111,22 @@ def stability(
     series = _Series(
         atoms, protocol, len(temperatures) * len(seeds) * (2 if compare and not known else 1), progress
     )
+    batched: dict[tuple[float, int], Trajectory] = {}
+    if batch_size is not None:
+        batched = _batches(series, calculator, temperatures, seeds, reference, batch_size)
     results = []
     for temperature in temperatures:
-        trajectories = [series.run(calculator, temperature, seed, reference) for seed in seeds]
+        trajectories = [
+            batched.get((temperature, seed)) or series.run(calculator, temperature, seed, reference)
+            for seed in seeds
+        ]
         true = None
         if compare:
-            assert reference is not None
-            true = known.get(temperature) or _true_radial(series, reference, temperature, seeds)
-        results.append(_summary(temperature, seeds, trajectories, true, protocol, reference is not None))
+            true = known.get(temperature)
+            if true is None:
+                assert reference is not None
+                true = _true_radial(series, reference, temperature, seeds)
+        results.append(_summary(temperature, seeds, trajectories, true, protocol, with_truth))
     return StabilityReport(protocol, atoms.get_chemical_formula(), reference is not None, results)
 
 
@@ -164,7 +181,7 @@ class _Series:
             protocol.time_ps,
             timestep_fs=protocol.timestep_fs,
             friction_per_ps=protocol.friction_per_ps,
-            seed=np.random.SeedSequence([seed, round(1000 * temperature)]),
+            seed=_seed(temperature, seed),
             stop=stop or protocol.stop,
             reference=reference,
             log_interval=protocol.log_interval,
@@ -174,6 +191,62 @@ class _Series:
         if self.progress:
             self.progress(self.done / self.total, title)
         return trajectory
+
+    def run_batch(
+        self, calculator: MLPotCalculator, runs: Sequence[tuple[float, int]], reference: Calculator | None
+    ) -> list[Trajectory]:
+        """Run several (temperature, seed) side by side, with the seeds they would have alone."""
+        from mlpot.simulation.batched import run_langevin_batch
+
+        title, protocol = f"{len(runs)} runs side by side", self.protocol
+
+        def report(fraction: float, going: int) -> None:
+            if self.progress:
+                note = "" if going == len(runs) else f", {going} going on"
+                self.progress((self.done + fraction * len(runs)) / self.total, title + note)
+
+        trajectories = run_langevin_batch(
+            calculator,
+            self.atoms,
+            [temperature for temperature, _ in runs],
+            [_seed(*run) for run in runs],
+            protocol.time_ps,
+            timestep_fs=protocol.timestep_fs,
+            friction_per_ps=protocol.friction_per_ps,
+            stop=protocol.stop,
+            reference=reference,
+            log_interval=protocol.log_interval,
+            callback=report,
+        )
+        self.done += len(runs)
+        if self.progress:
+            self.progress(self.done / self.total, title)
+        return trajectories
+
+
+def _seed(temperature: float, seed: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([seed, round(1000 * temperature)])
+
+
+def _batches(
+    series: _Series,
+    calculator: Calculator,
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    reference: Calculator | None,
+    batch_size: int,
+) -> dict[tuple[float, int], Trajectory]:
+    if batch_size < 1:
+        raise RecipeError(f"batch size is {batch_size}; it must be one run or more.")
+    if not isinstance(calculator, MLPotCalculator):
+        raise RecipeError(
+            f"batches need a potential of mlpot, not {type(calculator).__name__}; leave batch_size out."
+        )
+    runs = [(temperature, seed) for temperature in temperatures for seed in seeds]
+    found = []
+    for start in range(0, len(runs), batch_size):
+        found += series.run_batch(calculator, runs[start : start + batch_size], reference)
+    return dict(zip(runs, found, strict=True))
 
 
 def _true_radial(
@@ -220,7 +293,7 @@ def _summary(
     trajectories: list[Trajectory],
     true: TrueRadial | None,
     protocol: Protocol,
-    with_reference: bool,
+    with_truth: bool,
 ) -> TemperatureResult:
     after = protocol.equilibration_ps
     runs = []
@@ -241,7 +314,7 @@ def _summary(
     survival, lower, upper = curve.at(max(run.survived_ps for run in runs))
     frames = [frame for trajectory in trajectories for frame in trajectory.frames(after)]
     radial, missing = None, None
-    if not with_reference:
+    if not with_truth:
         missing = "no reference calculator"
     elif true is None:
         missing = "the structure is not periodic in all directions"

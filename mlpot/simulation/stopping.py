@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -11,6 +13,7 @@ from pydantic import Field
 from mlpot.data.neighbours import find_neighbours
 from mlpot.errors import RecipeError
 from mlpot.recipe import Recipe
+from mlpot.simulation.integrators import degrees_of_freedom, kinetic_temperature
 
 
 class StopCriteria(Recipe):
@@ -43,6 +46,11 @@ class StopCriteria(Recipe):
         together), eV/Å; needs a calculator with an uncertainty.
     reference_interval
         Steps between calls of the reference calculator.
+    min_width
+        Smallest distance allowed between opposite faces of the cell, Å: what the calculator or an
+        analysis to come needs.
+    volume_factor
+        The volume may become this many times larger or smaller than at the start.
     """
 
     min_distance: float | None = Field(0.6, gt=0.0, lt=1.0)
@@ -53,6 +61,8 @@ class StopCriteria(Recipe):
     max_forces_std: float | None = Field(None, gt=0.0)
     interval: int = Field(5, ge=1)
     reference_interval: int = Field(50, ge=1)
+    min_width: float | None = Field(None, gt=0.0)
+    volume_factor: float | None = Field(3.0, gt=1.0)
 
 
 class StopMonitor:
@@ -63,7 +73,8 @@ class StopMonitor:
     criteria
         What is watched.
     temperature
-        Target, K; ``None`` (a run without one) leaves the temperature unwatched.
+        Target, K; ``None`` (a run without one) leaves the temperature unwatched. It may be set anew
+        (attribute ``temperature``) while the target moves.
     timestep_fs
         fs.
     reference
@@ -81,6 +92,15 @@ class StopMonitor:
         self.reference = reference
         self._hot_since: int | None = None
         self._zero: float | None = None
+        self._volume: float | None = None
+
+    def state(self) -> dict[str, float | None]:
+        """Return what is remembered from earlier steps: what :meth:`restore` takes."""
+        return {"hot_since": self._hot_since, "zero": self._zero, "volume": self._volume}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the memory of an earlier monitor with the same criteria."""
+        self._hot_since, self._zero, self._volume = state["hot_since"], state["zero"], state["volume"]
 
     def check_calculator(self, calculator: Calculator) -> None:
         """Refuse a calculator that lacks what is watched.
@@ -109,7 +129,7 @@ class StopMonitor:
         largest = float(np.linalg.norm(forces, axis=1).max())
         if criteria.max_force is not None and largest > criteria.max_force:
             return f"force of {largest:.1f} eV/Å on an atom (limit {criteria.max_force:g})"
-        if reason := self._check_uncertainty(atoms):
+        if reason := self._check_uncertainty(atoms) or self.check_cell(atoms):
             return reason
         if step % criteria.interval == 0 and (reason := self.check_distances(atoms)):
             return reason
@@ -142,6 +162,28 @@ class StopMonitor:
             f"{ratios[worst]:.2f} of their covalent radii (limit {fraction:g})"
         )
 
+    def check_cell(self, atoms: Atoms) -> str | None:
+        """Return what is wrong with the size of the cell, or ``None``; without a volume nothing is."""
+        criteria, cell = self.criteria, atoms.cell.array
+        volume = abs(float(np.linalg.det(cell)))
+        if volume == 0.0:
+            return None
+        if self._volume is None:
+            self._volume = volume
+        if criteria.min_width is not None:
+            width = float((1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)).min())
+            # Not "less than": NaN must stop the run as well.
+            if not width >= criteria.min_width:
+                return f"the cell is {width:.2f} Å wide (limit {criteria.min_width:g})"
+        ratio = volume / self._volume
+        if criteria.volume_factor is not None and not (
+            1.0 / criteria.volume_factor <= ratio <= criteria.volume_factor
+        ):
+            return (
+                f"the volume is {ratio:.3g} of that at the start (limit: a factor {criteria.volume_factor:g})"
+            )
+        return None
+
     def _check_uncertainty(self, atoms: Atoms) -> str | None:
         limit = self.criteria.max_forces_std
         if limit is None:
@@ -160,8 +202,8 @@ class StopMonitor:
         criteria = self.criteria
         if criteria.runaway_factor is None or self.temperature is None:
             return None
-        room = 5.0 * (2.0 / atoms.get_number_of_degrees_of_freedom()) ** 0.5
-        limit, present = self.temperature * (criteria.runaway_factor + room), atoms.get_temperature()
+        room = 5.0 * (2.0 / degrees_of_freedom(atoms)) ** 0.5
+        limit, present = self.temperature * (criteria.runaway_factor + room), kinetic_temperature(atoms)
         if present <= limit:
             self._hot_since = None
             return None

@@ -9,11 +9,11 @@ from ase.build import bulk
 
 from mlpot.errors import RecipeError
 from mlpot.model.potential import Potential
+from mlpot.observables.radial import radial_distribution
 from mlpot.reference.classical import classical_calculator
 from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.dynamics import run_langevin
 from mlpot.simulation.findings import StabilityReport
-from mlpot.simulation.observables import radial_distribution
 from mlpot.simulation.stability import stability, true_radials
 from mlpot.simulation.stopping import StopCriteria
 
@@ -158,3 +158,19 @@ def test_senseless_plans(crystal: Atoms, options: dict[str, object], match: str)
     plan = {"temperatures": [300], "seeds": [0], "time_ps": 1.0} | options
     with pytest.raises(RecipeError, match=match):
         stability(classical_calculator("sw-si"), crystal, **plan)
+
+
+def test_a_radial_distribution_from_elsewhere_needs_no_reference(crystal: Atoms) -> None:
+    other = bulk("Si", a=5.6, cubic=True)
+    other.rattle(0.05, seed=1)
+    r, g = radial_distribution([other], 6.0, 60)
+    truth = [{"temperature_K": 300.0, "r": r.tolist(), "g": g.tolist(), "failures": []}]
+    report = stability(
+        classical_calculator("sw-si"), crystal, [300.0], [0], 0.05, r_max=6.0, bins=60, truth=truth
+    )
+    (result,) = report.temperatures
+    assert result.radial is not None
+    assert result.radial.reference.tolist() == g.tolist()
+    assert result.radial.error > 0.1
+    with pytest.raises(RecipeError, match="nothing is known at 600 K"):
+        stability(classical_calculator("sw-si"), crystal, [600.0], [0], 0.05, truth=truth)

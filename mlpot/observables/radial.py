@@ -1,4 +1,4 @@
-"""What trajectories are compared by."""
+"""Radial distributions: how far atoms are from each other, and how far two distributions are apart."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from scipy.stats import wasserstein_distance
 
 from mlpot.data.neighbours import find_neighbours
-from mlpot.errors import GeometryError, RecipeError
+from mlpot.errors import DataError, GeometryError, RecipeError
 
 
 def radial_distribution(
@@ -77,6 +78,62 @@ def radial_distribution_error(g: np.ndarray, reference: np.ndarray) -> float:
     Both on the same shells. 0: identical; a crystal against a liquid gives about 1.
     """
     return float(np.abs(g - reference).mean())
+
+
+def radial_distance(r: np.ndarray, g: np.ndarray, reference: np.ndarray) -> float:
+    r"""Return the Wasserstein distance (Å) of two radial distributions.
+
+    .. math::
+        W_1 = \int_0^{r_\mathrm{max}} |F(r) - F_\mathrm{ref}(r)|\, dr, \quad
+        F(r) = \int_0^r g\, dr' \Big/ \int_0^{r_\mathrm{max}} g\, dr'
+
+    How far the weight of g must be moved along r to become the other: peaks that shift by d Å
+    count d times their share. Each is taken as a distribution of r up to ``r_max``, so only the
+    same ``r_max`` compares.
+
+    Parameters
+    ----------
+    r : (bins,)
+        Midpoints of equal shells, Å.
+    g, reference : (bins,)
+        Values there.
+
+    Raises
+    ------
+    DataError
+        If one of them is zero everywhere, or of another length.
+    """
+    if not r.shape == g.shape == reference.shape:
+        raise DataError(f"radial distributions differ in shape: {r.shape}, {g.shape}, {reference.shape}.")
+    if not (g.sum() > 0 and reference.sum() > 0):
+        raise DataError("a radial distribution is zero everywhere; raise r_max.")
+    return float(wasserstein_distance(r, r, g, reference))
+
+
+def first_minimum(r: np.ndarray, g: np.ndarray) -> float:
+    """Return where (Å) a radial distribution has its first minimum after its first peak.
+
+    It lies where g is below 1 between the first two regions above 1; g is smoothed over 0.15 Å
+    before. Between the peaks of a crystal, where g vanishes, it is the middle of the gap.
+
+    Raises
+    ------
+    DataError
+        If there is none: a gas, or an r_max too small.
+    """
+    width = max(1, round(0.15 / (r[1] - r[0])))
+    smooth = np.convolve(g, np.ones(width) / width, mode="same")
+    high = smooth > 1.0
+    peak = int(np.argmax(high))
+    end = peak + int(np.argmin(high[peak:]))
+    after = end + int(np.argmax(high[end:]))
+    if not (high[peak] and end > peak and after > end):
+        raise DataError(
+            f"the radial distribution has no minimum between two peaks up to {r[-1]:.3g} Å; give a cutoff, "
+            "or a larger r_max."
+        )
+    dip = smooth[end:after]
+    return float(r[end + round(np.flatnonzero(dip <= dip.min() + 1e-12).mean())])
 
 
 def _members(atoms: Atoms, pairs: tuple[str, str] | None, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""What trajectories show: structure, motion, vibrations, and the errors of their means."""
