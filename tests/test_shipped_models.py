@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 import mlpot
 from mlpot.model.card import MISSING, lineage, model_card
 from mlpot.model.file import find_model, read_header, shipped_models
-from mlpot.testing import physics
+from mlpot.testing import derivatives, physics
 from mlpot.testing.evaluation import Tolerances, evaluator
 from mlpot.testing.structures import default_spacing, distorted_crystal
 
@@ -68,8 +68,8 @@ def test_physics(name: str) -> None:
     results = [
         physics.check_rotation_inversion(evaluate, cubic, tolerances, rng),
         physics.check_permutation(evaluate, cubic, tolerances, rng),
-        physics.check_forces_finite_difference(evaluate, cubic, tolerances, rng),
-        physics.check_stress_finite_difference(evaluate, small, tolerances),
+        derivatives.check_forces_finite_difference(evaluate, cubic, tolerances, rng),
+        derivatives.check_stress_finite_difference(evaluate, small, tolerances),
         physics.check_small_and_skewed_cells(evaluate, small, tolerances),
         physics.check_isolated_atom(evaluate, potential.symbols, tolerances, potential.cutoff + 0.5),
     ]

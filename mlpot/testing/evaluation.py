@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import Calculator
 
 from mlpot.conventions import voigt_to_matrix
 from mlpot.model.base import LocalEnergyModel
@@ -58,6 +57,10 @@ class Tolerances:
         about step⁴; random directions stretch a pair by several steps.
     width : float
         Å to which a jump is pinned down.
+    noise : float
+        Scatter between evaluations at points closer to each other than anything can change.
+    repeat : float
+        Between evaluations of one structure; a parallel sum may be added up in another order.
     """
 
     invariance: float
@@ -66,13 +69,15 @@ class Tolerances:
     displacement: float
     strain: float
     width: float
+    noise: float
+    repeat: float
 
     @classmethod
     def of(cls, precision: Precision) -> Tolerances:
         """Return what float64 or float32 allows."""
         if precision == "float64":
-            return cls(1e-9, 1e-6, 1e-4, 4e-4, 4e-4, 1e-9)
-        return cls(1e-3, 5e-3, 1e-3, 8e-3, 5e-3, 1e-5)
+            return cls(1e-9, 1e-6, 1e-4, 4e-4, 4e-4, 1e-9, 1e-9, 1e-11)
+        return cls(1e-3, 5e-3, 1e-3, 8e-3, 5e-3, 1e-5, 1e-4, 1e-5)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,23 @@ class CheckResult:
         deviation = float(deviation) if np.isfinite(deviation) else float("inf")
         return cls(name, deviation, tolerance, deviation <= tolerance, detail)
 
+    @classmethod
+    def not_applicable(cls, name: str, reason: str) -> CheckResult:
+        """Return the result of a check that does not apply."""
+        return cls(name, 0.0, 0.0, None, reason)
+
+    def asdict(self) -> dict[str, Any]:
+        """Return plain values for JSON; a deviation that is not finite is ``None``."""
+        verdict = {True: "pass", False: "fail", None: "not applicable"}[self.passed]
+        deviation = self.deviation if np.isfinite(self.deviation) and self.passed is not None else None
+        return {
+            "check": self.name,
+            "verdict": verdict,
+            "deviation": deviation,
+            "tolerance": None if self.passed is None else self.tolerance,
+            "detail": self.detail,
+        }
+
 
 def evaluator(potential: LocalEnergyModel | Calculator) -> Evaluate:
     """Return the function from atoms to energy, forces and stress of a model or calculator.
@@ -127,7 +149,7 @@ def evaluator(potential: LocalEnergyModel | Calculator) -> Evaluate:
         if atoms.cell.rank == 3:
             try:
                 stress = np.asarray(potential.get_property("stress", atoms))
-            except PropertyNotImplementedError:
+            except NotImplementedError:
                 pass
             else:
                 stress = voigt_to_matrix(stress) if stress.shape == (6,) else stress.reshape(3, 3)
@@ -136,11 +158,10 @@ def evaluator(potential: LocalEnergyModel | Calculator) -> Evaluate:
     return evaluate_calculator
 
 
-def precision_of(potential: LocalEnergyModel | Calculator) -> Precision:
-    """Return in which precision a potential computes; double where it does not say."""
+def model_of(potential: LocalEnergyModel | Calculator) -> LocalEnergyModel | None:
+    """Return the model of mlpot that a potential is or calculates with; ``None``: another's."""
     model = getattr(potential, "model", potential)
-    single = isinstance(model, LocalEnergyModel) and model.dtype == torch.float32
-    return "float32" if single else "float64"
+    return model if isinstance(model, LocalEnergyModel) else None
 
 
 def disagreement(found: Evaluation, expected: Evaluation, volume: float) -> tuple[float, str]:
@@ -149,6 +170,8 @@ def disagreement(found: Evaluation, expected: Evaluation, volume: float) -> tupl
     Forces are measured by the root mean square force f of the expected ones, energies per
     atom by f times 1 Å, stresses by :meth:`Evaluation.stress_scale`.
     """
+    if found.forces.shape != expected.forces.shape:
+        return np.inf, f"forces of shape {found.forces.shape}, expected {expected.forces.shape}"
     scale = expected.force_scale
     deviations = {
         "energy": abs(found.energy - expected.energy) / (len(expected.forces) * scale),

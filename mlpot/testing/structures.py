@@ -47,3 +47,34 @@ def skewed(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     copy.set_cell(SKEW @ atoms.cell.array)
     return copy
+
+
+def ideal_crystal(symbols: Sequence[str], spacing: float) -> Atoms:
+    """Return diamond without distortion, two atoms of the elements in turn; ``spacing`` in Å.
+
+    Of more than two elements the conventional cell of eight atoms.
+    """
+    atoms = bulk("Si", "diamond", a=4.0 / np.sqrt(3.0) * spacing, cubic=len(set(symbols)) > 2)
+    atoms.symbols[:] = [symbols[i % len(symbols)] for i in range(len(atoms))]
+    return atoms
+
+
+def distorted_cluster(symbols: Sequence[str], spacing: float, rng: np.random.Generator) -> Atoms:
+    """Return four atoms at the corners of a shaken tetrahedron, edges about ``spacing`` (Å), open."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * spacing / np.sqrt(8.0)
+    kinds = [symbols[i % len(symbols)] for i in range(4)]
+    return Atoms(kinds, positions=corners + rng.normal(scale=0.05 * spacing, size=(4, 3)))
+
+
+def pairs_of(symbols: Sequence[str]) -> list[tuple[str, str]]:
+    """Return all pairs of elements, each with itself too."""
+    kinds = list(dict.fromkeys(symbols))
+    return [(a, b) for i, a in enumerate(kinds) for b in kinds[i:]]
+
+
+def boxed(atoms: Atoms, vacuum: float) -> Atoms:
+    """Return a molecule in the middle of a periodic box, ``vacuum`` (Å) from its images."""
+    copy = atoms.copy()
+    copy.center(vacuum=0.5 * vacuum)
+    copy.pbc = True
+    return copy

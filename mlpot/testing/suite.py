@@ -1,26 +1,25 @@
-"""All physics checks in one call."""
+"""All physics checks of a potential, in a fixed order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 
 from mlpot.errors import RecipeError
-from mlpot.model.base import LocalEnergyModel
-from mlpot.simulation.calculator import MLPotCalculator
-from mlpot.testing import physics
-from mlpot.testing.evaluation import CheckResult, Precision, Tolerances, evaluator, precision_of
-from mlpot.testing.structures import default_spacing, distorted_crystal, skewed
+from mlpot.testing import behaviour, derivatives, diatomics, physics, smoothness
+from mlpot.testing.evaluation import CheckResult, Precision
+from mlpot.testing.structures import skewed
+from mlpot.testing.subject import Potential, Subject, examine
 
-#: Reach (Å) assumed of a calculator that does not tell its cutoff.
-_REACH = 15.0
+Check = Callable[[], CheckResult]
+#: Called with the fraction done (0 to 1) and what is going on.
+Progress = Callable[[float, str], None]
 
 
 def run_checks(
-    potential: LocalEnergyModel | Calculator,
+    potential: Potential,
     symbols: Sequence[str],
     *,
     spacing: float | None = None,
@@ -28,23 +27,12 @@ def run_checks(
     precision: Precision | None = None,
     seed: int = 0,
 ) -> list[CheckResult]:
-    """Put a potential through all physics checks.
+    """Put a potential through all checks of what every potential must obey, however bad its fit.
 
     Parameters
     ----------
-    potential
-        A model or any ASE calculator.
-    symbols
-        Elements to check with.
-    spacing
-        Nearest-neighbour distance of the test crystals, Å; by default from covalent radii.
-    reach
-        Distance (Å) beyond which atoms do not interact; by default just beyond a model's
-        cutoff, 15 Å for a calculator that does not tell.
-    precision
-        Sets the tolerances; by default that of the model, float64 for a foreign calculator.
-    seed
-        Of the distortions and directions.
+    potential, symbols, spacing, reach, precision, seed
+        As for :func:`~mlpot.testing.subject.examine`.
 
     Returns
     -------
@@ -59,60 +47,164 @@ def run_checks(
     Exception
         Whatever the potential raises on an ordinary crystal (for instance ElementError).
     """
-    if not symbols:
-        raise RecipeError("physics checks need at least one chemical symbol.")
-    tolerances = Tolerances.of(precision or precision_of(potential))
-    distance = spacing or default_spacing(symbols)
-    model = getattr(potential, "model", potential)
-    far = reach or (model.cutoff + 0.5 if isinstance(model, LocalEnergyModel) else _REACH)
-    rng = np.random.default_rng(seed)
-    cubic = distorted_crystal(symbols, distance, rng)
-    small = distorted_crystal(symbols, distance, rng, primitive=True)
-    evaluate = evaluator(potential)
-    evaluate(cubic)
-    moving = MLPotCalculator(potential) if isinstance(potential, LocalEnergyModel) else potential
+    subject = examine(potential, symbols, spacing=spacing, reach=reach, precision=precision, seed=seed)
+    return check_subject(subject, sanity=False, seed=seed)
 
-    checks: list[tuple[str, Callable[[], CheckResult]]] = [
-        (name, partial(function, evaluate, cubic, tolerances, rng))
-        for name, function in (
-            ("rotation and inversion", physics.check_rotation_inversion),
-            ("translation", physics.check_translation),
-            ("permutation", physics.check_permutation),
-            ("wrapped equals unwrapped", physics.check_wrapped),
-            ("second derivatives", physics.check_second_derivatives),
-        )
+
+def check_subject(
+    subject: Subject,
+    *,
+    sanity: bool = True,
+    skip: Collection[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[CheckResult]:
+    """Return the outcome of all checks.
+
+    Parameters
+    ----------
+    subject
+        See :func:`~mlpot.testing.subject.examine`.
+    sanity
+        Whether to check also what nature does but no law demands of a potential: close atoms
+        repel, a pair has one bond length.
+    skip
+        Names of checks that are not carried out.
+    seed
+        Of directions, rotations and orders.
+    progress
+        Told before each check.
+
+    Raises
+    ------
+    RecipeError
+        If there is no check of a name in ``skip``.
+    """
+    checks = laws(subject, np.random.default_rng(seed)) + (common_sense(subject) if sanity else [])
+    unknown = [name for name in skip if name not in dict(checks)]
+    if unknown:
+        raise RecipeError(f"no check is named {unknown[0]!r}; there are: {', '.join(dict(checks))}.")
+    results = []
+    for index, (name, check) in enumerate(checks):
+        if progress is not None:
+            progress(index / len(checks), name)
+        if name in skip:
+            results.append(CheckResult.not_applicable(name, "skipped, as asked for"))
+        else:
+            results.append(_guarded(name, check))
+    return results
+
+
+def common_sense(subject: Subject) -> list[tuple[str, Check]]:
+    """Return by their names the checks of what a potential should have learnt."""
+    return [
+        ("diatomic repulsion", lambda: diatomics.check_diatomic_repulsion(subject.diatomics)),
+        ("diatomic minimum", lambda: diatomics.check_diatomic_minimum(subject.diatomics)),
     ]
-    for kind, atoms in (("cubic", cubic), ("small", small), ("skewed", skewed(small))):
-        forces = partial(physics.check_forces_finite_difference, evaluate, atoms, tolerances, rng)
-        stress = partial(physics.check_stress_finite_difference, evaluate, atoms, tolerances)
+
+
+def laws(subject: Subject, rng: np.random.Generator) -> list[tuple[str, Check]]:
+    """Return by their names the checks of what every potential must obey."""
+    evaluate, cluster = subject.evaluate, subject.evaluate_cluster
+    cubic, small, tolerances = subject.cubic, subject.small, subject.tolerances
+    symbols, spacing, reach = subject.symbols, subject.spacing, subject.reach
+    turned, shaken = skewed(small), (evaluate, cubic, tolerances, rng)
+    given = [cubic] if subject.refusal is not None else [cubic, subject.cluster]
+
+    checks: list[tuple[str, Check]] = []
+    for kind, atoms in (("cubic", cubic), ("small", small), ("skewed", turned)):
+        forces = partial(derivatives.check_forces_finite_difference, evaluate, atoms, tolerances, rng)
+        stress = partial(derivatives.check_stress_finite_difference, evaluate, atoms, tolerances)
         checks += [(f"forces ({kind} cell)", forces), (f"stress ({kind} cell)", stress)]
     checks += [
-        ("smooth cutoff", partial(physics.check_smooth_cutoff, evaluate, symbols, tolerances, distance, far)),
-        ("isolated atom", partial(physics.check_isolated_atom, evaluate, symbols, tolerances, far)),
+        (
+            "second derivatives",
+            partial(derivatives.check_second_derivatives, *shaken),
+        ),
+        ("closed loop", partial(derivatives.check_closed_loop, *shaken)),
+        (
+            "energy conservation",
+            partial(derivatives.check_energy_conservation, subject.calculator, cubic, tolerances),
+        ),
+        (
+            "net force and torque",
+            partial(
+                derivatives.check_net_force_and_torque, evaluate, cluster, cubic, subject.cluster, tolerances
+            ),
+        ),
+        (
+            "rotation and inversion",
+            partial(physics.check_rotation_inversion, *shaken),
+        ),
+        ("translation", partial(physics.check_translation, *shaken)),
+        ("permutation", partial(physics.check_permutation, *shaken)),
+        ("order of elements", partial(physics.check_order_of_elements, evaluate, cubic, tolerances)),
+        ("wrapped equals unwrapped", partial(physics.check_wrapped, *shaken)),
         ("extensivity", partial(physics.check_extensivity, evaluate, cubic, tolerances)),
         (
             "small and skewed cells",
             partial(physics.check_small_and_skewed_cells, evaluate, small, tolerances),
         ),
+        ("mixed boundary conditions", partial(_mixed_boundaries, subject)),
+        ("isolated atom", partial(physics.check_isolated_atom, cluster, symbols, tolerances, reach)),
         (
-            "mixed boundary conditions",
-            partial(physics.check_mixed_boundaries, evaluate, small, tolerances, far),
+            "locality",
+            partial(physics.check_locality, cluster, subject.cluster, subject.cluster, tolerances, reach),
         ),
-        ("no mutation of the input", partial(physics.check_no_mutation, potential, cubic)),
-        ("energy conservation", partial(physics.check_energy_conservation, moving, cubic, tolerances)),
+        (
+            "smooth cutoff",
+            partial(smoothness.check_smooth_cutoff, cluster, symbols, tolerances, spacing, reach),
+        ),
+        (
+            "energy-volume curve",
+            lambda: smoothness.check_energy_volume(evaluate, symbols, tolerances, subject.spacing_at_rest),
+        ),
+        ("diatomic force", lambda: diatomics.check_diatomic_force(cluster, subject.diatomics, tolerances)),
+        (
+            "numerical noise",
+            lambda: behaviour.check_noise(subject.noise, evaluate(cubic), tolerances),
+        ),
+        (
+            "determinism",
+            partial(behaviour.check_determinism, evaluate, cubic, [small, turned], tolerances),
+        ),
+        (
+            "no mutation of the input",
+            partial(behaviour.check_no_mutation, subject.evaluate_in_place, given),
+        ),
+        (
+            "results follow the atoms",
+            partial(behaviour.check_up_to_date, subject.evaluate_in_place, cubic, small, tolerances, rng),
+        ),
+        ("threads", partial(_threads, subject)),
     ]
-    if isinstance(potential, LocalEnergyModel):
-        batch = [cubic, small, skewed(small)]
-        checks.append(
-            (
-                "batch equals singles",
-                partial(physics.check_batch_equals_singles, potential, batch, tolerances),
-            )
+    if subject.model is not None:
+        batch = partial(
+            behaviour.check_batch_equals_singles, subject.model, [cubic, small, turned], tolerances
         )
-    return [_guarded(name, check) for name, check in checks]
+        checks.append(("batch equals singles", batch))
+    return checks
 
 
-def _guarded(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+def _mixed_boundaries(subject: Subject) -> CheckResult:
+    if subject.refusal is not None:
+        return CheckResult(
+            "mixed boundary conditions",
+            np.inf,
+            0.0,
+            False,
+            f"an open structure is refused: {subject.refusal}",
+        )
+    return physics.check_mixed_boundaries(subject.evaluate, subject.small, subject.tolerances, subject.reach)
+
+
+def _threads(subject: Subject) -> CheckResult:
+    if subject.make is None:
+        return CheckResult.not_applicable("threads", "needs a function that makes a second calculator")
+    return behaviour.check_threads(subject.make, subject.cubic, subject.small, subject.tolerances)
+
+
+def _guarded(name: str, check: Check) -> CheckResult:
     try:
         result = check()
     except Exception as error:

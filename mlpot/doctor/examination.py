@@ -1,0 +1,115 @@
+"""What an examination of a potential found."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from mlpot import __version__
+from mlpot.doctor.speed import Speed
+from mlpot.testing.diatomics import Diatomic
+from mlpot.testing.evaluation import CheckResult, Precision
+
+
+@dataclass(frozen=True)
+class VolumeCurve:
+    """Energy (eV/atom) and pressure (eV/Å³; ``None`` without a stress) of diamond by volume (Å³/atom)."""
+
+    volumes: list[float]
+    energies: list[float]
+    pressures: list[float] | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What came of an examination.
+
+    Attributes
+    ----------
+    name : str
+        What was examined.
+    symbols, precision, spacing, cutoff, reach
+        See :class:`~mlpot.testing.subject.Subject`; lengths in Å.
+    noise : (float, float)
+        Of energy (eV) and force components (eV/Å).
+    results : list of CheckResult
+        In the order of the checks.
+    diatomics : list of Diatomic
+        Curves of pairs; none where the potential raised an error on them.
+    volumes : VolumeCurve or None
+        Energy by volume; ``None`` where the potential raised an error on it.
+    speed : list of Speed
+        By size.
+    seconds : float
+        How long all took.
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+    precision: Precision
+    spacing: float
+    cutoff: float | None
+    reach: float
+    noise: tuple[float, float]
+    results: list[CheckResult]
+    diatomics: list[Diatomic]
+    volumes: VolumeCurve | None
+    speed: list[Speed]
+    seconds: float
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no check failed."""
+        return not any(result.passed is False for result in self.results)
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """Number of checks by verdict."""
+        found = Counter(result.asdict()["verdict"] for result in self.results)
+        return {verdict: found[verdict] for verdict in ("pass", "fail", "not applicable")}
+
+    def asdict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "subject": self.name,
+            "elements": list(self.symbols),
+            "precision": self.precision,
+            "spacing_A": self.spacing,
+            "cutoff_A": self.cutoff,
+            "reach_A": self.reach,
+            "noise": {"energy_eV": _plain(self.noise[0]), "forces_eV_per_A": _plain(self.noise[1])},
+            "tally": self.tally,
+            "checks": [result.asdict() for result in self.results],
+            "speed": [asdict(speed) for speed in self.speed],
+            "diatomics": [
+                {
+                    "pair": list(curve.pair),
+                    "distances_A": curve.distances.tolist(),
+                    "energies_eV": [_plain(e) for e in curve.energies],
+                    "forces_eV_per_A": [_plain(f) for f in curve.forces],
+                }
+                for curve in self.diatomics
+            ],
+            "energy_volume": None if self.volumes is None else {
+                "volumes_A3_per_atom": self.volumes.volumes,
+                "energies_eV_per_atom": [_plain(e) for e in self.volumes.energies],
+                "pressures_eV_per_A3": self.volumes.pressures
+                and [_plain(p) for p in self.volumes.pressures],
+            },
+            "seconds": round(self.seconds, 2),
+            "versions": {
+                "mlpot": __version__,
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("ase", "numpy", "torch")},
+            },
+        }  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    """Return a number as JSON has it: ``None`` if it is not finite."""
+    return float(value) if np.isfinite(value) else None
