@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy_numbers
 import calculator_numbers
 import dft_numbers
+import doctor_numbers
+import replica_numbers
 import speed_numbers
 import study_numbers
 from streaming import numbers
@@ -63,7 +65,9 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "speed.md": f"{START}\n{speed_numbers.page()}\n{END}",
         ROOT / "docs" / "calculators.md": f"{START}\n{calculator_numbers.page()}\n{END}",
         ROOT / "docs" / "dft.md": f"{START}\n{dft_numbers.page()}\n{END}",
+        ROOT / "docs" / "doctor.md": f"{START}\n{doctor_numbers.page()}\n{END}",
         ROOT / "docs" / "studies.md": f"{START}\n{study_numbers.page()}\n{END}",
+        ROOT / "docs" / "batched.md": f"{START}\n{replica_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 

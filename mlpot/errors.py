@@ -29,6 +29,10 @@ class GeometryError(MLPotError):
     """Positions or cells on which no potential can be evaluated."""
 
 
+class LatticeError(MLPotError):
+    """A lattice, Hamiltonian or sampler setting that makes no sense."""
+
+
 class NativeError(MLPotError):
     """Native kernels that were asked for and cannot be had."""
 

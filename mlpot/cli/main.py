@@ -20,12 +20,15 @@ from mlpot.cli import (
     check,
     converge,
     convert,
+    doctor,
     evaluate,
     fetch,
     generate,
     info,
     label,
     md,
+    melt,
+    observe,
     properties,
     stability,
     study,
@@ -91,9 +94,12 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("transfer", epilog=transfer.EXAMPLE)(transfer.transfer)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("calibrate", epilog=calibrate.EXAMPLE)(calibrate.calibrate)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("md", epilog=md.EXAMPLE)(md.md)
 app.command("stability", epilog=stability.EXAMPLE, cls=SeveralTemperatures)(stability.stability)
 app.command("properties", epilog=properties.EXAMPLE)(properties.properties)
+app.command("observe", epilog=observe.EXAMPLE)(observe.observe)
+app.command("melt", epilog=melt.EXAMPLE)(melt.melt)
 app.command("info", epilog=info.EXAMPLE)(info.info)
 app.command("study", epilog=study.EXAMPLE)(study.study)
 app.command("active", epilog=active.EXAMPLE)(active.active)

@@ -13,7 +13,10 @@ import mlpot
 from mlpot.cli.options import override, spread
 from mlpot.errors import RecipeError
 
-COMMANDS = ["active", "calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info"]
+COMMANDS = [
+    "active", "calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info",
+    "observe", "melt",
+]  # fmt: skip
 # Not pydantic: some versions of Typer load it themselves to parse a command.
 HEAVY = {"torch", "numpy", "ase", "lightning", "matscipy", "scipy", "matplotlib"}
 
