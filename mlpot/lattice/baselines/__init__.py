@@ -1,0 +1,1 @@
+"""Baselines that need no sequence model: conditional likelihood of pairs and of an extensive network."""

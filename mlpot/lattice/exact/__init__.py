@@ -1,0 +1,1 @@
+"""Exact results to hold simulations and learned models against."""
