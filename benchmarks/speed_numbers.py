@@ -135,11 +135,14 @@ def learning() -> list[str]:
             turns = result["turns"]
             ours, theirs = turns["seconds"]["mlpot"], turns["seconds"]["mace-torch"]
             ratio = turns["ratio"]
+            autograd, slower = turns["seconds"]["mlpot, autograd"], turns["ratio_autograd"]
             lines += [
                 "",
                 f"Seconds per epoch, in turns ({where(turns)}): mlpot {ours['median']:.1f}, mace-torch "
                 f"{theirs['median']:.1f}; ratio {ratio['median']:.1f} (from {ratio['min']:.1f} to "
-                f"{ratio['max']:.1f} over {turns['rounds']} rounds).",
+                f"{ratio['max']:.1f} over {turns['rounds']} rounds). mlpot with gradients by PyTorch's autograd "
+                f"(`hardware: {{native: false}}`): {autograd['median']:.1f}; ratio {slower['median']:.1f} "
+                f"({slower['min']:.1f} to {slower['max']:.1f}).",
             ]
         lines.append("")
     return lines

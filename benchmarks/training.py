@@ -14,7 +14,7 @@ l = 3, correlation 3) has the defaults of ``mace_run_train`` but for batches of 
 it learns less per epoch on so few frames), its averaging and its second stage (``--ema --swa``).
 nequip-L-D has L layers of degree D, 32 features, and Adam at 0.01 falling on plateaus.
 
-``turns`` lets mlpot and mace-torch train whole epochs on some of the frames, one after the other;
+``turns`` lets mlpot, the same with gradients by PyTorch's autograd, and mace-torch train whole epochs on some of the frames, one after the other;
 the seconds per epoch are those of a turn times atoms to train on over atoms of a turn. Time to an
 error is the first epoch at or below it times these seconds; validation and start are not counted.
 mlpot's rate follows a cosine over the whole run: ``--epochs`` is its budget, and runs of
@@ -140,8 +140,12 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
     arguments = mace_arguments(
         str(scratch / "mace"), files["turns"], files["one"], options.rounds + 1, options.batch_size
     )
+    slower = ours | {"change": {**change, "hardware": {"native": False}}, "run": str(scratch / "autograd")}
     workers = {
         "mlpot": Worker(Contestant("mlpot", "mlpot", "mlpot_train.py", ours), allocator=options.allocator),
+        "mlpot, autograd": Worker(
+            Contestant("mlpot, autograd", "mlpot", "mlpot_train.py", slower), allocator=options.allocator
+        ),
         "mace-torch": Worker(
             Contestant("mace-torch", "mace", "mace_train.py", {"turns": True}),
             allocator=options.allocator,
@@ -163,6 +167,7 @@ def turns(options: argparse.Namespace) -> dict[str, Any]:
         "recipe": options.recipe.name,
         "seconds": {label: middle([row[label] for row in rounds]) for label in workers},
         "ratio": middle([row["mace-torch"] / row["mlpot"] for row in rounds]),
+        "ratio_autograd": middle([row["mlpot, autograd"] / row["mlpot"] for row in rounds]),
     }
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,8 @@ from mlpot.data.frame import Frame
 from mlpot.data.graph import batch_graphs, frame_graph
 from mlpot.errors import ElementError, NativeError, NoCompilerError, RecipeError
 from mlpot.model.environment import Bonds, Environments, gather_environments
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,22 @@ class LocalEnergyModel(nn.Module, ABC):
         """
         return False
 
-    def prefer_native(self, native: bool | None, device: torch.device) -> None:
+    @property
+    def is_native(self) -> bool:
+        """Whether native kernels compute this model now; see :meth:`use_native`."""
+        return False
+
+    @contextmanager
+    def natively(self, native: bool | None = None, device: torch.device = _CPU) -> Iterator[None]:
+        """Within this context use native kernels, as :meth:`prefer_native` does; after it as before."""
+        before = self.is_native
+        self.prefer_native(native, device)
+        try:
+            yield
+        finally:
+            self.use_native(before)
+
+    def prefer_native(self, native: bool | None, device: torch.device = _CPU) -> None:
         """Use native kernels as asked for: ``None`` takes them where they can be had.
 
         Without a compiler PyTorch computes, silently; where compiling fails, with a warning.
@@ -378,6 +396,11 @@ class SumModel(LocalEnergyModel):
 
     def _terms(self) -> list[LocalEnergyModel]:
         return list(self.terms)  # type: ignore[arg-type]
+
+    @property
+    def is_native(self) -> bool:
+        """Whether any term uses native kernels now."""
+        return any(term.is_native for term in self._terms())
 
     def use_native(self, on: bool = True) -> bool:
         """Ask every term; return whether any uses them now."""

@@ -148,6 +148,11 @@ class Potential(LocalEnergyModel):
             energies = energies + self.repulsion.local_energies(environments).double()
         return energies
 
+    @property
+    def is_native(self) -> bool:
+        """Whether native kernels compute the network now."""
+        return self._native is not None
+
     def use_native(self, on: bool = True) -> bool:
         """Let native kernels compute the network from now on, or not; return whether they do."""
         # A subclass with energies of its own does not come by here.

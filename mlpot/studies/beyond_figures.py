@@ -31,21 +31,25 @@ def survival_figure(results: Results) -> Figure | None:
             runs = [run for entry in entries(dynamics, arm, kelvin).values() for run in entry["runs"]]
             if not runs:
                 continue
-            curve = kaplan_meier([r["survived_ps"] for r in runs], [not r["censored"] for r in runs])
-            times = [0.0, *curve.times, curve.durations.max()]
-            values = np.array([curve.at(float(time)) for time in times])
             marks = {name: marks_of(results, arm)[name] for name in ("color", "ls", "label")}
-            axes.step(times, values[:, 0], where="post", lw=1.8, **marks)
-            axes.fill_between(
-                times, values[:, 1], values[:, 2], step="post", color=marks["color"], alpha=0.15, lw=0
-            )
+            draw_survival(axes, runs, **marks)
         axes.set_title(f"{kelvin:g} K", fontsize=10)
         axes.set_ylim(-0.03, 1.05)
-    _label_ends(panels, "time (ps)", "fraction alive")
+    label_ends(panels, "time (ps)", "fraction alive")
     return figure
 
 
-def _label_ends(panels: Sequence[Axes], x: str, y: str) -> None:
+def draw_survival(axes: Axes, runs: Sequence[Mapping[str, Any]], color: str, **marks: Any) -> None:
+    """Draw the Kaplan-Meier curve of runs (``survived_ps``, ``censored``), with its 95 % band."""
+    curve = kaplan_meier([r["survived_ps"] for r in runs], [not r["censored"] for r in runs])
+    times = [0.0, *curve.times, curve.durations.max()]
+    values = np.array([curve.at(float(time)) for time in times])
+    axes.step(times, values[:, 0], where="post", lw=1.8, color=color, **marks)
+    axes.fill_between(times, values[:, 1], values[:, 2], step="post", color=color, alpha=0.15, lw=0)
+
+
+def label_ends(panels: Sequence[Axes], x: str, y: str) -> None:
+    """Label the outer axes of :func:`~mlpot.studies.figures.panels_of`, and what the lines are."""
     for axes in panels[-2:]:
         axes.set_xlabel(x)
         axes.xaxis.set_tick_params(labelbottom=True)
@@ -77,7 +81,7 @@ def radial_figure(results: Results, key: Literal["dynamics", "liquid"] = "dynami
             mean = np.mean([radial["model"] for radial in radials], axis=0)
             axes.plot(first["r"], mean, color=colour(results, arm), lw=1.1, label=arm)
         axes.set_title(f"{kelvin:g} K", fontsize=10)
-    _label_ends(panels, "r (Å)", "g(r)")
+    label_ends(panels, "r (Å)", "g(r)")
     return figure
 
 

@@ -30,7 +30,7 @@ from mlpot.studies.verdict import verdict
 Results = Mapping[str, Any]
 Table = tuple[list[str], list[list[str]]]
 
-_STYLE = f"""
+STYLE = f"""
 .verdict{{background:#f2f5f9;border-left:4px solid #444;padding:.6rem 1rem}}
 .verdict p{{margin:.5rem 0}}
 .better td:first-child{{border-left:6px solid {figures.OUTCOMES["better"]}}}
@@ -288,19 +288,30 @@ def write_report(folder: str | Path, results: Results) -> None:
         ``results.json``. Its ``verdict`` is shown; without one it is computed.
     """
     folder = Path(folder)
-    said = results.get("verdict") or verdict(results)
-    parts = ["<div class='verdict'>" + "".join(f"<p>{html.escape(text)}</p>" for text in said) + "</div>"]
-    if results["runs"]:
-        for name, (caption, figure) in all_figures(results).items():
-            image = png(figure)
-            with replacing(folder / "figures" / f"{name}.png") as partial:
-                partial.write_bytes(image)
-            parts.append(picture(caption, image))
-        parts += _tables(results)
-    parts.append(f"<h2>How to read this</h2><p class='remark'>{html.escape(_READING)}</p>")
-    parts.append(f"<h2>How this was made</h2><pre>{html.escape(results['recipe'])}</pre>")
+    pictures = images(results)
+    for name, (_, image) in pictures.items():
+        with replacing(folder / "figures" / f"{name}.png") as partial:
+            partial.write_bytes(image)
     with replacing(folder / "report.html") as partial:
-        partial.write_text(page(results["title"], parts, _STYLE), encoding="utf-8")
+        partial.write_text(page(results["title"], body(results, pictures), STYLE), encoding="utf-8")
+
+
+def images(results: Results) -> dict[str, tuple[str, bytes]]:
+    """Return caption and PNG by name of all figures; none where no run was finished."""
+    drawn = all_figures(results) if results["runs"] else {}
+    return {name: (caption, png(figure)) for name, (caption, figure) in drawn.items()}
+
+
+def body(results: Results, pictures: Mapping[str, tuple[str, bytes]]) -> list[str]:
+    """Return the parts of the page: verdict, ``pictures`` (see :func:`images`), tables, recipe."""
+    said = results.get("verdict") or verdict(results)
+    return [
+        "<div class='verdict'>" + "".join(f"<p>{html.escape(text)}</p>" for text in said) + "</div>",
+        *(picture(caption, image) for caption, image in pictures.values()),
+        *(_tables(results) if results["runs"] else []),
+        f"<h2>How to read this</h2><p class='remark'>{html.escape(_READING)}</p>",
+        f"<h2>How this was made</h2><pre>{html.escape(results['recipe'])}</pre>",
+    ]
 
 
 def _tables(results: Results) -> list[str]:

@@ -314,7 +314,8 @@ class Worker:
 
 def judge(model: Potential, frames: Sequence[Frame], keys: Sequence[str] = ()) -> dict[str, Any]:
     """Return error summaries as plain values, over all frames and by info keys."""
-    return {name: summary.asdict() for name, summary in errors_by_group(model, frames, keys).items()}
+    with model.natively():
+        return {name: summary.asdict() for name, summary in errors_by_group(model, frames, keys).items()}
 
 
 def starting_structure(dynamics: Dynamics, elements: Sequence[str]) -> Atoms:

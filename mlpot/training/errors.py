@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,6 +13,10 @@ from mlpot.conventions import GPA
 from mlpot.data.frame import Frame
 from mlpot.errors import DataError
 from mlpot.model.base import LocalEnergyModel, Prediction
+
+_LABELS = ("energy", "forces", "stress")
+#: Of a table of errors, each mean absolute / root mean square.
+ERROR_COLUMNS = ("", "frames", "energy meV/atom", "forces meV/Å", "stress GPa")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,21 @@ def summarise(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Err
 
     atoms = sum(len(frame) for frame in frames)
     return ErrorSummary(len(frames), atoms, *norms(energy), *norms(forces), *norms(stress))
+
+
+def error_rows(summaries: Mapping[str, Mapping[str, Any] | None]) -> list[list[str]]:
+    """Return rows of a table, named by :data:`ERROR_COLUMNS`, of plain :class:`ErrorSummary` by name."""
+    return [
+        [name, str(own["frames"]), *(_pair(own[f"{k}_mae"], own[f"{k}_rmse"]) for k in _LABELS)]
+        for name, own in summaries.items()
+        if own is not None
+    ]
+
+
+def _pair(mean_absolute: float | None, root_mean_square: float | None) -> str:
+    if mean_absolute is None or root_mean_square is None:
+        return "–"
+    return f"{mean_absolute:.3g} / {root_mean_square:.3g}"
 
 
 def group_frames(frames: Sequence[Frame], keys: str | Sequence[str] = ()) -> dict[str, list[int]]:

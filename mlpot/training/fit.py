@@ -267,12 +267,14 @@ def fit(
             gradient_clip_val=settings.gradient_clip, num_sanity_val_steps=0, inference_mode=False,
             enable_progress_bar=progress, enable_model_summary=False,
         )  # fmt: skip
-        potential.prefer_native(hardware.native, trainer.strategy.root_device)
         if settings.epochs:
             sharing = (settings.batch_size, trainer.global_rank, trainer.world_size, hardware.workers)
             training = batches(train, potential.cutoff, shuffle, *sharing)
             held_out = batches(validation, potential.cutoff, range(len(validation)), *sharing)
-            with interruptible(f"{run}: interrupted; all finished epochs are kept, continue with --resume."):
+            with (
+                potential.natively(hardware.native, trainer.strategy.root_device),
+                interruptible(f"{run}: interrupted; all finished epochs are kept, continue with --resume."),
+            ):
                 trainer.fit(
                     module,
                     training,
@@ -285,7 +287,6 @@ def fit(
         module.load_state_dict(kept["state_dict"])
         rows = kept["callbacks"][record.state_key]["rows"]
         scores = {k: v for k, v in rows[-1].items() if k not in ("rate", "train_loss")}
-    potential.use_native(False)
     potential.eval().cpu()
     merge(potential)
     if hardware.leads():

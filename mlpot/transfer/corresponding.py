@@ -124,4 +124,5 @@ def _forces(
     model: Potential, batches: Sequence[Batch], inherited: tuple[torch.Tensor, torch.Tensor], scales: Scales
 ) -> np.ndarray:
     set_scales(model, inherited, scales)
-    return np.concatenate([model(batch).forces.numpy().ravel() for batch in batches])
+    with model.natively():
+        return np.concatenate([model(batch).forces.numpy().ravel() for batch in batches])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -149,6 +150,17 @@ def transfer(
     summary["report"] = carried.report.asdict()
     (run / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def tensor_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Return what became of the tensors, per action and detail: action, tensors, values, detail."""
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in report["tensors"]:
+        kinds.setdefault((record["action"], record["detail"]), []).append(record)
+    return [
+        [action, str(len(own)), str(sum(prod(one["shape"]) for one in own)), detail or "as they are"]
+        for (action, detail), own in kinds.items()
+    ]
 
 
 def _replayed(recipe: TransferRecipe, targets: int) -> list[Frame]:

@@ -149,7 +149,7 @@ def test_a_fit_follows_the_same_curve(sw_frames, tmp_path) -> None:
         lines = (run / "metrics.csv").read_text().splitlines()
         column = lines[0].split(",").index("train_loss")
         losses[native] = [float(line.split(",")[column]) for line in lines[1:]]
-        assert potential._native is None
+        assert not potential.is_native
     assert losses[True] == pytest.approx(losses[False], rel=1e-8)
     assert losses[True] != [losses[True][0]] * len(losses[True])
 
