@@ -15,14 +15,14 @@ from mlpot.lattice.autocorrelation import integrated_time
 from mlpot.lattice.compiled import generator_states
 from mlpot.lattice.hamiltonian import Hamiltonian
 from mlpot.lattice.moves import shuffle_symmetrically, symmetries
-from mlpot.lattice.samples import Samples
-from mlpot.lattice.sampling import (
+from mlpot.lattice.pilot import (
     Progress,
     autocorrelation_facts,
     check_temperature,
     pilot,
     temperatures_of,
 )
+from mlpot.lattice.samples import Samples
 
 #: Relative step of the ladder times sqrt(N): neighbours exchange about 4 times of 10 at a heat
 #: capacity of 1/2 per site, the most that Ising glasses reach.

@@ -32,7 +32,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mlpot.atomic import replacing
 from mlpot.conventions import matrix_to_voigt, voigt_to_matrix
 from mlpot.errors import DataError, RecipeError
-from mlpot.simulation.trajectory import TrajectoryFile, damaged, locked, write_at
+from mlpot.simulation.trajectory_file import TrajectoryFile, damaged, locked, write_at
 
 #: eV, u and Å: one of ASE's units of time in ps.
 _PS = 1.0 / (1000.0 * units.fs)

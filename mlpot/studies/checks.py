@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from mlpot.data.frame import Frame
 from mlpot.data.overlap import refuse_overlap
@@ -15,14 +14,12 @@ from mlpot.properties.references import references
 from mlpot.recipe import parse_recipe
 from mlpot.reference.classical import force_field
 from mlpot.studies.recipe import Arm, CarriedDonor, FileDonor, StudyRecipe
+from mlpot.studies.tasks import Plan
 from mlpot.training.optimizer import rate_factors
 from mlpot.transfer.adapters import adapt
 from mlpot.transfer.donor import complete_donors
 from mlpot.transfer.freeze import freeze
 from mlpot.transfer.steps import SteppedFit
-
-if TYPE_CHECKING:
-    from mlpot.studies.plan import Plan
 
 
 def check_elements(plan: Plan) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from mlpot.properties.references import references
 from mlpot.studies.beyond import Properties
-from mlpot.studies.plan import Plan
-from mlpot.studies.tasks import DynamicsTask, LiquidTask, PropertiesTask
+from mlpot.studies.tasks import DynamicsTask, LiquidTask, Plan, PropertiesTask
 from mlpot.studies.work import record
 
 #: References whose size is below this are none: deviations are relative.

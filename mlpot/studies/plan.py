@@ -10,16 +10,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import torch
 
 from mlpot.data.files import read_frames
-from mlpot.data.frame import Frame
-from mlpot.data.section import DataSets
 from mlpot.errors import DataError, RecipeError
 from mlpot.model.file import read_header
 from mlpot.studies.beyond import Judges
@@ -31,73 +28,20 @@ from mlpot.studies.checks import (
     check_sides,
     structure_frames,
 )
-from mlpot.studies.draws import TargetFrames, divide
+from mlpot.studies.draws import divide
 from mlpot.studies.recipe import EVERYWHERE, Arm, CarriedDonor, FileDonor, StudyRecipe
-from mlpot.studies.tasks import DonorTask, DynamicsTask, LiquidTask, PropertiesTask, Task, TrainingTask
+from mlpot.studies.tasks import (
+    DonorTask,
+    DynamicsTask,
+    LiquidTask,
+    Plan,
+    PropertiesTask,
+    TrainingTask,
+    hashes,
+)
 
 #: Raised when the same recipe and data would give other results than before.
 METHOD = 1
-
-
-@dataclass
-class Plan:
-    """All tasks of a study, in an order in which they can be done.
-
-    Attributes
-    ----------
-    recipe
-        The study.
-    frames
-        Those of the target.
-    donors : dict
-        Frames of each donor that is trained, by name.
-    tests : dict
-        Frames of its test, by name.
-    files : dict
-        SHA-256 of every file of data.
-    tasks : dict
-        By key.
-    runs : dict
-        Keys of the trainings of each (arm, domain, size, seed): one, or the candidates of a search.
-    """
-
-    recipe: StudyRecipe
-    frames: TargetFrames
-    donors: dict[str, DataSets]
-    tests: dict[str, list[Frame]]
-    files: dict[str, str]
-    tasks: dict[str, Task] = field(default_factory=dict)
-    runs: dict[tuple[str, str, int, int], tuple[str, ...]] = field(default_factory=dict)
-    _orders: dict[tuple[str, int], list[int]] = field(default_factory=dict)
-
-    @cached_property
-    def judges(self) -> dict[str, list[str]]:
-        """Hashes of the frames that choose and that judge, of which every training depends."""
-        return {"selection": _hashes(self.frames.selection), "holdout": _hashes(self.frames.holdout)}
-
-    def order(self, domain: str, seed: int) -> list[int]:
-        """Return the frames of a domain in the order of a seed, found once for all arms and sizes."""
-        if (domain, seed) not in self._orders:
-            self._orders[domain, seed] = self.frames.order(self.recipe.target, domain, seed)
-        return self._orders[domain, seed]
-
-    def add(self, task: Task) -> str:
-        """Take up a task; return its key."""
-        self.tasks[task.key] = task
-        return task.key
-
-    def membership(self) -> dict[str, Any]:
-        """Return which frame is used for what, for ``split.json``."""
-        target = {
-            "pool": [frame.source for frame in self.frames.pool],
-            "selection": [frame.source for frame in self.frames.selection],
-            "holdout": [frame.source for frame in self.frames.holdout],
-        }
-        return {
-            "target": target,
-            "donors": {name: sets.membership() for name, sets in self.donors.items()},
-            "files": self.files,
-        }
 
 
 def make_plan(recipe: StudyRecipe) -> Plan:
@@ -179,9 +123,9 @@ def _donor_task(plan: Plan, name: str, seed: int, keys: dict[tuple[str, int], st
         "recipe": donor.model_dump(mode="json", by_alias=True, exclude={"data"}),
         "network": plan.recipe.model.model_dump(mode="json"),
         "from": source,
-        "train": _hashes(sets.train),
-        "validation": _hashes(sets.validation),
-        "test": _hashes(plan.tests[name]),
+        "train": hashes(sets.train),
+        "validation": hashes(sets.validation),
+        "test": hashes(plan.tests[name]),
         "seed": seed,
     }
     return DonorTask(f"donor-{name}-seed{seed}-{_digest(said)}", name, seed, start)
@@ -226,11 +170,11 @@ def _decisive(plan: Plan, arm: Arm, steps: int, indices: Sequence[int], donor: s
         "steps": steps,
         "checks": recipe.budget.checks,
         "group_by": recipe.target.group_by,
-        "train": _hashes([frames.pool[i] for i in indices]),
+        "train": hashes([frames.pool[i] for i in indices]),
         **plan.judges,
     }
     if arm.replay is not None and arm.donor is not None:
-        said["replay"] = _hashes(plan.donors[arm.donor].train)
+        said["replay"] = hashes(plan.donors[arm.donor].train)
     return said
 
 
@@ -299,7 +243,7 @@ def _add_liquid(plan: Plan) -> None:
     if section is None:
         return
     said = section.model_dump(mode="json", exclude={"arms", "size", "where"})
-    said["frames"] = _hashes(structure_frames(plan))
+    said["frames"] = hashes(structure_frames(plan))
     for arm, size, seed, trainings in _judged(plan, "liquid", section):
         key = f"liquid-{arm}-{size}-seed{seed}-{_digest(said | {'of': trainings})}"
         plan.add(LiquidTask(key, arm, seed, trainings))
@@ -308,10 +252,6 @@ def _add_liquid(plan: Plan) -> None:
 def _file_identity(recipe: StudyRecipe, name: str) -> Any:
     donor = recipe.donors[name]
     return read_header(donor.file)["checksum"] if isinstance(donor, FileDonor) else None
-
-
-def _hashes(frames: Sequence[Frame]) -> list[str]:
-    return [frame.content_hash for frame in frames]
 
 
 def _digest(said: dict[str, Any]) -> str:

@@ -16,10 +16,10 @@ from mlpot.engine.tasks import Tasks
 from mlpot.errors import Interrupted, MLPotError
 from mlpot.recipe import dump_recipe, recipe_text
 from mlpot.studies.collect import collect_beyond
-from mlpot.studies.plan import Plan, make_plan
+from mlpot.studies.plan import make_plan
 from mlpot.studies.recipe import EVERYWHERE, FileDonor, StudyRecipe
 from mlpot.studies.report import write_report
-from mlpot.studies.tasks import DonorTask, Task, TrainingTask
+from mlpot.studies.tasks import DonorTask, Plan, Task, TrainingTask
 from mlpot.studies.verdict import verdict
 from mlpot.studies.work import Worker, best, record, starting_structure
 

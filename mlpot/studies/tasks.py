@@ -1,8 +1,16 @@
-"""What a study computes: kinds of tasks, each with what it rests on."""
+"""What a study computes: kinds of tasks, each with what it rests on, and all of them together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mlpot.data.frame import Frame
+from mlpot.data.section import DataSets
+from mlpot.studies.draws import TargetFrames
+from mlpot.studies.recipe import StudyRecipe
 
 
 @dataclass(frozen=True)
@@ -106,3 +114,69 @@ class LiquidTask:
 
 
 Task = DonorTask | TrainingTask | DynamicsTask | PropertiesTask | LiquidTask
+
+
+@dataclass
+class Plan:
+    """All tasks of a study, in an order in which they can be done.
+
+    Attributes
+    ----------
+    recipe
+        The study.
+    frames
+        Those of the target.
+    donors : dict
+        Frames of each donor that is trained, by name.
+    tests : dict
+        Frames of its test, by name.
+    files : dict
+        SHA-256 of every file of data.
+    tasks : dict
+        By key.
+    runs : dict
+        Keys of the trainings of each (arm, domain, size, seed): one, or the candidates of a search.
+    """
+
+    recipe: StudyRecipe
+    frames: TargetFrames
+    donors: dict[str, DataSets]
+    tests: dict[str, list[Frame]]
+    files: dict[str, str]
+    tasks: dict[str, Task] = field(default_factory=dict)
+    runs: dict[tuple[str, str, int, int], tuple[str, ...]] = field(default_factory=dict)
+    _orders: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+
+    @cached_property
+    def judges(self) -> dict[str, list[str]]:
+        """Hashes of the frames that choose and that judge, of which every training depends."""
+        return {"selection": hashes(self.frames.selection), "holdout": hashes(self.frames.holdout)}
+
+    def order(self, domain: str, seed: int) -> list[int]:
+        """Return the frames of a domain in the order of a seed, found once for all arms and sizes."""
+        if (domain, seed) not in self._orders:
+            self._orders[domain, seed] = self.frames.order(self.recipe.target, domain, seed)
+        return self._orders[domain, seed]
+
+    def add(self, task: Task) -> str:
+        """Take up a task; return its key."""
+        self.tasks[task.key] = task
+        return task.key
+
+    def membership(self) -> dict[str, Any]:
+        """Return which frame is used for what, for ``split.json``."""
+        target = {
+            "pool": [frame.source for frame in self.frames.pool],
+            "selection": [frame.source for frame in self.frames.selection],
+            "holdout": [frame.source for frame in self.frames.holdout],
+        }
+        return {
+            "target": target,
+            "donors": {name: sets.membership() for name, sets in self.donors.items()},
+            "files": self.files,
+        }
+
+
+def hashes(frames: Sequence[Frame]) -> list[str]:
+    """Return the content hashes of frames."""
+    return [frame.content_hash for frame in frames]

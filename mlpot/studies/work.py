@@ -28,9 +28,9 @@ from mlpot.simulation.calculator import MLPotCalculator
 from mlpot.simulation.stability import stability, true_radials
 from mlpot.studies.beyond import Dynamics, Liquid
 from mlpot.studies.checks import structure_frames
-from mlpot.studies.plan import Plan, make_plan
+from mlpot.studies.plan import make_plan
 from mlpot.studies.recipe import Arm, FileDonor, StudyRecipe, TrainedDonor
-from mlpot.studies.tasks import DonorTask, DynamicsTask, LiquidTask, PropertiesTask, TrainingTask
+from mlpot.studies.tasks import DonorTask, DynamicsTask, LiquidTask, Plan, PropertiesTask, TrainingTask
 from mlpot.training.errors import errors_by_group
 from mlpot.training.fit import fit
 from mlpot.training.initialise import new_potential

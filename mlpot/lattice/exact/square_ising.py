@@ -14,7 +14,7 @@ from scipy.integrate import quad
 from scipy.special import ellipe, ellipkm1
 
 from mlpot.errors import LatticeError
-from mlpot.lattice.sampling import check_temperature
+from mlpot.lattice.pilot import check_temperature
 from mlpot.lattice.thermodynamics import CanonicalPoint
 
 #: 2 / ln(1 + sqrt 2), where sinh(2K) = 1.

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpot.errors import LatticeError
 from mlpot.lattice.hamiltonian import Hamiltonian
-from mlpot.lattice.sampling import check_temperature
+from mlpot.lattice.pilot import check_temperature
 from mlpot.lattice.thermodynamics import CanonicalPoint
 
 #: The largest matrix: Ising to a width of 11, three colours to 7.
