@@ -18,6 +18,7 @@ import accuracy_numbers
 import calculator_numbers
 import dft_numbers
 import doctor_numbers
+import lattice_numbers
 import replica_numbers
 import speed_numbers
 import study_numbers
@@ -66,6 +67,7 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "calculators.md": f"{START}\n{calculator_numbers.page()}\n{END}",
         ROOT / "docs" / "dft.md": f"{START}\n{dft_numbers.page()}\n{END}",
         ROOT / "docs" / "doctor.md": f"{START}\n{doctor_numbers.page()}\n{END}",
+        ROOT / "docs" / "lattice.md": f"{START}\n{lattice_numbers.page()}\n{END}",
         ROOT / "docs" / "studies.md": f"{START}\n{study_numbers.page()}\n{END}",
         ROOT / "docs" / "batched.md": f"{START}\n{replica_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--collect", action="store_true", help="take the results of studies from runs/ first")
     if parser.parse_args().collect:
         study_numbers.collect()
+        lattice_numbers.collect()
     for path, section in sections().items():
         text = path.read_text(encoding="utf-8")
         path.write_text(text.split(START)[0] + section + text.split(END)[1], encoding="utf-8")

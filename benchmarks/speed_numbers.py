@@ -140,7 +140,8 @@ def learning() -> list[str]:
                 "",
                 f"Seconds per epoch, in turns ({where(turns)}): mlpot {ours['median']:.1f}, mace-torch "
                 f"{theirs['median']:.1f}; ratio {ratio['median']:.1f} (from {ratio['min']:.1f} to "
-                f"{ratio['max']:.1f} over {turns['rounds']} rounds). mlpot with gradients by PyTorch's autograd "
+                f"{ratio['max']:.1f} over {turns['rounds']} rounds). "
+                "mlpot with gradients by PyTorch's autograd "
                 f"(`hardware: {{native: false}}`): {autograd['median']:.1f}; ratio {slower['median']:.1f} "
                 f"({slower['min']:.1f} to {slower['max']:.1f}).",
             ]

@@ -14,11 +14,11 @@ l = 3, correlation 3) has the defaults of ``mace_run_train`` but for batches of 
 it learns less per epoch on so few frames), its averaging and its second stage (``--ema --swa``).
 nequip-L-D has L layers of degree D, 32 features, and Adam at 0.01 falling on plateaus.
 
-``turns`` lets mlpot, the same with gradients by PyTorch's autograd, and mace-torch train whole epochs on some of the frames, one after the other;
-the seconds per epoch are those of a turn times atoms to train on over atoms of a turn. Time to an
-error is the first epoch at or below it times these seconds; validation and start are not counted.
-mlpot's rate follows a cosine over the whole run: ``--epochs`` is its budget, and runs of
-different length stand side by side.
+``turns`` lets mlpot, the same with gradients by PyTorch's autograd, and mace-torch train whole
+epochs on some of the frames, one after the other; the seconds per epoch are those of a turn times
+atoms to train on over atoms of a turn. Time to an error is the first epoch at or below it times
+these seconds; validation and start are not counted. mlpot's rate follows a cosine over the whole
+run: ``--epochs`` is its budget, and runs of different length stand side by side.
 """
 
 from __future__ import annotations

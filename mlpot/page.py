@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ th:first-child,td:first-child{text-align:left}
 .wide th,.wide td{white-space:nowrap;padding:.25rem .5rem}
 figure{margin:1.5rem 0}
 img{max-width:100%;height:auto}
+.abreast{display:grid;gap:1rem}
+.facts tr:first-child{display:none}
+.facts td{vertical-align:top}
+.facts td:last-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
 figcaption,.remark{color:#555;font-size:.9rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem 1rem;font-size:.85rem}
 """
@@ -56,6 +60,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequenc
     return f"<div class='wide'><table>{_row('th', header)}{''.join(body)}</table></div>"
 
 
+def facts(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names with what belongs to them, broken into lines."""
+    return f"<div class='facts'>{table(('', ''), rows)}</div>"
+
+
 def _row(tag: str, texts: Sequence[str], name: str = "") -> str:
     cells = "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
     return f"<tr class='{name}'>{cells}</tr>" if name else f"<tr>{cells}</tr>"
@@ -63,11 +72,22 @@ def _row(tag: str, texts: Sequence[str], name: str = "") -> str:
 
 def picture(caption: str, image: bytes) -> str:
     """Return a PNG with its caption, inside the page."""
-    data, text = base64.b64encode(image).decode(), html.escape(caption)
-    return (
-        f"<figure><img alt='{text}' src='data:image/png;base64,{data}'>"
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    return f"<figure>{_embedded(caption, image)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def pictures(caption: str, images: Mapping[str, bytes]) -> str:
+    """Return PNGs, by what they show, side by side where there is room, with one caption."""
+    embedded = "".join(_embedded(name, image) for name, image in images.items())
+    text = html.escape(caption)
+    width = 18 if len(images) % 3 == 0 else 24  # three in a row, or two
+    columns = f"grid-template-columns:repeat(auto-fit,minmax(min({width}rem,100%),1fr))"
+    grid = f"<div class='abreast' style='{columns}'>{embedded}</div>"
+    return f"<figure>{grid}<figcaption>{text}</figcaption></figure>"
+
+
+def _embedded(text: str, image: bytes) -> str:
+    data = base64.b64encode(image).decode()
+    return f"<img alt='{html.escape(text)}' src='data:image/png;base64,{data}'>"
 
 
 def png(figure: Figure) -> bytes:

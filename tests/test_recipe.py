@@ -12,6 +12,7 @@ from mlpot.active.recipe import ActiveRecipe
 from mlpot.errors import RecipeError
 from mlpot.labelling.dft.convergence import ConvergenceRecipe
 from mlpot.labelling.recipe import LabelRecipe
+from mlpot.lattice.recipe import LatticeRecipe, load_lattice
 from mlpot.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, read_yaml
 from mlpot.sampling.plan import SamplingPlan
 from mlpot.studies.recipe import StudyRecipe, load_study
@@ -135,6 +136,10 @@ SHIPPED = {
     **{f"dft/convergence_{element}.yaml": ConvergenceRecipe for element in ("si", "ge")},
     **{f"data/{form}_{element}.yaml": SamplingPlan for form in ("sw", "tersoff") for element in ("si", "ge")},
     **{f"pbe/{element}_structures.yaml": SamplingPlan for element in ("si", "ge")},
+    **{
+        f"lattice/{name}.yaml": LatticeRecipe
+        for name in ("ising", "ising_nnn", "potts", "edwards_anderson", "all_to_all")
+    },
     **{f"studies/{name}_si_to_ge.yaml": StudyRecipe for name in ("sw", "pbe", "mlearn")},
     **{f"{folder}/train_si.yaml": TrainRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
     **{f"sige/{name}.yaml": TrainRecipe for name in ("pretrain", "unpretrained")},
@@ -155,8 +160,9 @@ def test_every_shipped_recipe_is_known():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_are_valid(name):
     folder = Path(__file__).resolve().parents[1] / "recipes"
-    if SHIPPED[name] is StudyRecipe:
+    if SHIPPED[name] in (StudyRecipe, LatticeRecipe):
+        load = load_study if SHIPPED[name] is StudyRecipe else load_lattice
         for profile in (None, *read_yaml(folder / name).get("profiles", {})):
-            assert isinstance(load_study(folder / name, profile), StudyRecipe)
+            assert isinstance(load(folder / name, profile), SHIPPED[name])
     else:
         assert isinstance(load_recipe(SHIPPED[name], folder / name), SHIPPED[name])

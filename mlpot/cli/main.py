@@ -26,10 +26,12 @@ from mlpot.cli import (
     generate,
     info,
     label,
+    lattice,
     md,
     melt,
     observe,
     properties,
+    report,
     stability,
     study,
     train,
@@ -98,9 +100,11 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("md", epilog=md.EXAMPLE)(md.md)
 app.command("stability", epilog=stability.EXAMPLE, cls=SeveralTemperatures)(stability.stability)
 app.command("properties", epilog=properties.EXAMPLE)(properties.properties)
+app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("observe", epilog=observe.EXAMPLE)(observe.observe)
 app.command("melt", epilog=melt.EXAMPLE)(melt.melt)
 app.command("info", epilog=info.EXAMPLE)(info.info)
 app.command("study", epilog=study.EXAMPLE)(study.study)
 app.command("active", epilog=active.EXAMPLE)(active.active)
+app.add_typer(lattice.app, name="lattice")
 app.command("demo", epilog=study.DEMO_EXAMPLE)(study.demo)

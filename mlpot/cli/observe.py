@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,8 @@ def observe(
     reference: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Frames, of ab initio dynamics say, that rdf and adf are compared with."
+            metavar="FILE",
+            help="Frames, of ab initio dynamics say, that rdf, adf and vdos are compared with.",
         ),
     ] = None,
     interval: Annotated[
@@ -91,7 +93,17 @@ def observe(
         read = _read(trajectory, frames)
         compared = _read(reference, ":") if reference is not None else None
         found, missing = Survey(read, settings, compared).observe(names)
+        repeated = [("--degree", one) for one in degree or []]
+        chosen = [
+            ("--frames", frames), ("--reference", reference), ("--interval", interval), ("--r-max", r_max),
+            ("--bins", bins), ("--cutoff", cutoff), ("--nearest", nearest), *repeated, ("--q-max", q_max),
+            ("--resolution", resolution), ("--out", out),
+        ]  # fmt: skip
+        command = ["mlpot", "observe", str(trajectory), *(f"--{name}" for name in names or [])]
+        command += [word for flag, value in chosen if value is not None for word in (flag, str(value))]
+        command += ["--fit", *map(str, fit)] if fit else []
         about = {
+            "command": shlex.join(command),
             "trajectory": str(trajectory),
             "frames": len(read),
             "slice": frames,
@@ -126,36 +138,14 @@ def _read(path: Path, index: str) -> list[Atoms]:
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
+    from mlpot.observables.report import words
+
     line(console, "frames", f"{document['frames']} of {document['trajectory']}")
     for name, values in document["observables"].items():
-        line(console, name, "; ".join(_words(values)))
+        line(console, name, "; ".join(words(values)))
         for note in values["notes"]:
             line(console, "note", f"{name}: {note}")
     for name, reason in document["missing"].items():
         line(console, "missing", f"{name}: {reason}")
     for file in document["files"]:
         line(console, "written", file)
-
-
-def _words(values: dict[str, Any]) -> list[str]:
-    """Return the numbers of an observable as people read them."""
-    words = []
-    for key, value in values.items():
-        if key == "mean" or key == "error" or key == "converged" or key == "notes":
-            continue
-        if isinstance(value, dict) and "mean" in value:
-            words.append(f"{key} {_with_error(value['mean'], value['error'])}")
-        elif isinstance(value, dict):
-            text = f"D {_with_error(value['coefficient'], value['error'])} Å²/ps"
-            if value["green_kubo"] is not None:
-                text += f", Green-Kubo {_with_error(value['green_kubo'], value['green_kubo_error'])}"
-            words.append(f"{text}, fit {value['window'][0]:.3g} to {value['window'][1]:.3g} ps")
-        else:
-            words.append(f"{key} {value:.4g}")
-    if "mean" in values:
-        words.append(f"mean {_with_error(values['mean'], values['error'])}")
-    return words
-
-
-def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

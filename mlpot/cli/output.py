@@ -68,22 +68,13 @@ def new_table(*columns: str, title: str | None = None) -> Table:
 
 def error_table(rows: Mapping[str, Mapping[str, Any] | None], title: str) -> Table:
     """Return a table of :class:`~mlpot.training.errors.ErrorSummary` values by name."""
-    table = new_table("", "frames", "energy meV/atom", "forces meV/Å", "stress GPa", title=title)
-    for name, errors in rows.items():
-        if errors is not None:
-            pairs = [_pair(errors[f"{label}_mae"], errors[f"{label}_rmse"]) for label in _LABELS]
-            table.add_row(name, str(errors["frames"]), *pairs)
+    from mlpot.training.errors import ERROR_COLUMNS, error_rows
+
+    table = new_table(*ERROR_COLUMNS, title=title)
+    for row in error_rows(rows):
+        table.add_row(*row)
     table.caption = "mean absolute / root mean square errors"
     return table
-
-
-_LABELS = ("energy", "forces", "stress")
-
-
-def _pair(mean_absolute: float | None, root_mean_square: float | None) -> str:
-    if mean_absolute is None or root_mean_square is None:
-        return "–"
-    return f"{mean_absolute:.3g} / {root_mean_square:.3g}"
 
 
 def show_frames(console: Console, frames: Mapping[str, Any]) -> None:

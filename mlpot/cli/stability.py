@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,7 +120,32 @@ def stability(
                         potential, atoms, range(seeds), time_ps=time, timestep_fs=timestep, progress=update
                     )
                     crashes.append(tested.to_dict())
-        files = write_stability(report, out) if out is not None else []
+        flags = {
+            "--temperatures": [f"{one:g}" for one in temperatures],
+            "--seeds": [str(seeds)],
+            "--time": [f"{time:g}"],
+            "--reference": [reference] if reference else [],
+            "--timestep": [f"{timestep:g}"],
+            "--friction": [f"{friction:g}"],
+            "--equilibration": [f"{equilibration:g}"] if equilibration is not None else [],
+            "--supercell": [str(one) for one in supercell],
+            "--max-forces-std": [f"{max_forces_std:g}"] if max_forces_std is not None else [],
+            "--batch-size": [str(batch_size)] if batch_size is not None else [],
+            "--device": [device],
+            "--out": [str(out)],
+        }
+        given = [word for name, values in flags.items() if values for word in (name, *values)]
+        members = [word for one in committee or [] for word in ("--committee", one)]
+        switches = [name for name, on in (("--crash", crash), ("--batched", batched)) if on]
+        command = ["mlpot", "stability", model, "--structure", structure, *members, *given, *switches]
+        about = {
+            "command": shlex.join(command),
+            "model": model,
+            "committee": committee or [],
+            "structure": structure,
+            "reference": reference,
+        }
+        files = write_stability(report, out, about) if out is not None else []
         if crash and out is not None:
             write_json(out / "crash.json", crashes)
             files.append(str(out / "crash.json"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,6 +166,8 @@ def _pairs(donors: list[str]) -> dict[str, str]:
 
 
 def _show(console: Console, summary: dict[str, Any]) -> None:
+    from mlpot.transfer.run import tensor_rows
+
     served = ", ".join(f"{target} from {donor}" for target, donor in summary["donors"].items())
     line(console, "donors", f"{served} of {summary['from']}")
     for target, scales in summary["scales"].items():
@@ -179,12 +180,8 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
     show_notes(console, summary["notes"])
     table = new_table("tensors", "number", "values", title="What became of the donor's tensors")
     table.add_column("detail", overflow="fold")
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in summary["report"]["tensors"]:
-        kinds.setdefault((record["action"], record["detail"]), []).append(record)
-    for (action, detail), records in kinds.items():
-        values = sum(prod(record["shape"]) for record in records)
-        table.add_row(action, str(len(records)), str(values), detail or "as they are")
+    for row in tensor_rows(summary["report"]):
+        table.add_row(*row)
     console.print(table)
     if summary["errors"]:
         console.print(error_table(summary["errors"], "Errors on the validation frames"))

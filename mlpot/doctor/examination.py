@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 
 from mlpot import __version__
 from mlpot.doctor.speed import Speed
+from mlpot.errors import DataError
 from mlpot.testing.diatomics import Diatomic
 from mlpot.testing.evaluation import CheckResult, Precision
+from mlpot.testing.structures import default_spacing
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,57 @@ class Examination:
                 **{package: version(package) for package in ("ase", "numpy", "torch")},
             },
         }  # fmt: skip
+
+
+def read_examination(document: Mapping[str, Any]) -> Examination:
+    """Return the examination that :meth:`Examination.asdict` wrote as JSON.
+
+    Raises
+    ------
+    DataError
+        If the document is no examination.
+    """
+    try:
+        volumes = document["energy_volume"]
+        return Examination(
+            name=document["subject"],
+            symbols=tuple(document["elements"]),
+            precision=document["precision"],
+            spacing=document["spacing_A"],
+            cutoff=document["cutoff_A"],
+            reach=document["reach_A"],
+            noise=(_number(document["noise"]["energy_eV"]), _number(document["noise"]["forces_eV_per_A"])),
+            results=[_result(check) for check in document["checks"]],
+            diatomics=[_diatomic(curve) for curve in document["diatomics"]],
+            volumes=None if volumes is None else VolumeCurve(
+                volumes["volumes_A3_per_atom"],
+                [_number(value) for value in volumes["energies_eV_per_atom"]],
+                volumes["pressures_eV_per_A3"] and [_number(p) for p in volumes["pressures_eV_per_A3"]],
+            ),
+            speed=[Speed(**speed) for speed in document["speed"]],
+            seconds=document["seconds"],
+        )  # fmt: skip
+    except (KeyError, TypeError) as error:
+        raise DataError(f"this is no JSON of mlpot doctor: {type(error).__name__} {error}.") from None
+
+
+def _result(check: Mapping[str, Any]) -> CheckResult:
+    passed = {"pass": True, "fail": False, "not applicable": None}[check["verdict"]]
+    if passed is None:
+        return CheckResult.not_applicable(check["check"], check["detail"])
+    deviation = np.inf if check["deviation"] is None else check["deviation"]
+    return CheckResult(check["check"], deviation, check["tolerance"], passed, check["detail"])
+
+
+def _diatomic(curve: Mapping[str, Any]) -> Diatomic:
+    pair = (curve["pair"][0], curve["pair"][1])
+    arrays = (np.array(curve[k], float) for k in ("distances_A", "energies_eV", "forces_eV_per_A"))
+    return Diatomic(pair, default_spacing(pair), *arrays)
+
+
+def _number(value: float | None) -> float:
+    """Return a number that :func:`_plain` wrote: NaN for ``None``."""
+    return np.nan if value is None else float(value)
 
 
 def _plain(value: float) -> float | None:

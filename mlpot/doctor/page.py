@@ -10,12 +10,15 @@ import numpy as np
 from mlpot.atomic import replacing
 from mlpot.conventions import GPA
 from mlpot.doctor.examination import Examination
+from mlpot.page import facts as fact_table
 from mlpot.page import page, picture, png, table
 from mlpot.testing.evaluation import CheckResult
 
-_STYLE = (
-    "tr.fail td{background:#fde8e6}tr.not td{color:#777}td:nth-child(5){text-align:left;white-space:normal}"
-)
+STYLE = """
+tr.fail td{background:#fde8e6}
+tr.not td{color:#777}
+td:nth-child(5){text-align:left;white-space:normal;min-width:14rem}
+"""
 
 #: Of the sum of the covalent radii: beyond this the plot shows all of a curve.
 _BONDS = 0.85
@@ -47,10 +50,11 @@ def facts(found: Examination) -> list[tuple[str, str]]:
 def write_page(path: str | Path, found: Examination, command: str = "") -> None:
     """Write one HTML page, plots inside, nothing loaded from elsewhere; ``command``: what made it."""
     with replacing(path) as partial:
-        partial.write_text(_render(found, command), encoding="utf-8")
+        partial.write_text(page(f"Physics of {found.name}", body(found, command), STYLE), encoding="utf-8")
 
 
-def _render(found: Examination, command: str) -> str:
+def body(found: Examination, command: str = "") -> list[str]:
+    """Return the parts of the page: facts, checks, curves; ``command``: what made it."""
     from matplotlib.figure import Figure
 
     tally = ", ".join(f"{number} {verdict}" for verdict, number in found.tally.items())
@@ -58,7 +62,7 @@ def _render(found: Examination, command: str) -> str:
     classes = [{True: "", False: "fail", None: "not"}[result.passed] for result in found.results]
     parts = [
         f"<p>{html.escape(tally)}; {found.seconds:.0f} s.</p>",
-        table(("", ""), facts(found)),
+        fact_table(facts(found)),
         "<h2>Checks</h2>",
         table(("check", "violation", "allowed", "verdict", "detail"), rows, classes),
     ]
@@ -90,4 +94,4 @@ def _render(found: Examination, command: str) -> str:
         )
     if command:
         parts += ["<h2>How to repeat it</h2>", f"<pre>{html.escape(command)}</pre>"]
-    return page(f"Physics of {found.name}", parts, _STYLE)
+    return parts

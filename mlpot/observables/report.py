@@ -96,3 +96,27 @@ def draw(name: str, curves: Curves) -> Figure:
 
 def _label(column: str) -> str:
     return column.replace("_per_degree", "").replace("_angstrom2", "").replace("_", " ")
+
+
+def words(values: dict[str, Any]) -> list[str]:
+    """Return the numbers of an observable as people read them."""
+    said = []
+    for key, value in values.items():
+        if key == "mean" or key == "error" or key == "converged" or key == "notes":
+            continue
+        if isinstance(value, dict) and "mean" in value:
+            said.append(f"{key} {_with_error(value['mean'], value['error'])}")
+        elif isinstance(value, dict):
+            text = f"D {_with_error(value['coefficient'], value['error'])} Å²/ps"
+            if value["green_kubo"] is not None:
+                text += f", Green-Kubo {_with_error(value['green_kubo'], value['green_kubo_error'])}"
+            said.append(f"{text}, fit {value['window'][0]:.3g} to {value['window'][1]:.3g} ps")
+        else:
+            said.append(f"{key} {value:.4g}")
+    if "mean" in values:
+        said.append(f"mean {_with_error(values['mean'], values['error'])}")
+    return said
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

@@ -106,7 +106,7 @@ class Survey:
         How.
     reference
         Frames of another trajectory, such as ab initio dynamics, that radial and angular
-        distributions are compared with.
+        distributions, and, where they have times, vibrations are compared with.
 
     Raises
     ------
@@ -271,7 +271,19 @@ class Survey:
             "integral": float(np.trapezoid(whole.density, whole.frequency)),
             "mean_frequency_THz": float(np.average(whole.frequency, weights=whole.density)),
         }
-        return Curves(columns, values, whole.notes)
+        notes = list(whole.notes)
+        if self.reference is not None:
+            try:
+                other = vibrational_density(motion(self.reference), self.settings.resolution)
+            except MLPotError as error:
+                notes.append(f"no density of states of the reference: {error}")
+            else:
+                known = whole.frequency <= other.frequency[-1]
+                reference = np.interp(whole.frequency, other.frequency, other.density)
+                columns["states_reference"] = np.where(known, reference, np.nan)
+                apart = np.abs(whole.density - reference)[known]
+                values["absolute_difference"] = float(np.trapezoid(apart, whole.frequency[known]))
+        return Curves(columns, values, notes)
 
     def structure(self) -> Curves:
         """Return the structure factor from wave vectors, and from g(r)."""

@@ -19,7 +19,7 @@ _READING = (
     "Deviations are (value - reference) / |reference|. Values are static ones at 0 K, without zero-point "
     "motion, unless their name says otherwise; experiments are mostly at room temperature."
 )
-_STYLE = ".failed td{background:#fbeadf}"
+STYLE = ".failed td{background:#fbeadf}"
 
 
 def document(records: Sequence[Record], element: str, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,22 +72,26 @@ def write(found: Document, out: Path) -> list[str]:
     written = [out / "properties.json"]
     with replacing(written[0]) as path:
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    pictures = []
-    for name, (draw, caption) in FIGURES.items():
-        figure = draw(found)
-        if figure is not None:
-            image = png(figure)
-            written.append(out / f"{name}.png")
-            with replacing(written[-1]) as path:
-                path.write_bytes(image)
-            pictures.append(picture(caption, image))
+    pictures = images(found)
+    for name, (_, image) in pictures.items():
+        written.append(out / f"{name}.png")
+        with replacing(written[-1]) as path:
+            path.write_bytes(image)
     written.append(out / "properties.html")
+    title = f"Properties of {found['element']}: {found['name']}"
     with replacing(written[-1]) as path:
-        path.write_text(_page(found, pictures), encoding="utf-8")
+        path.write_text(page(title, body(found, pictures), STYLE), encoding="utf-8")
     return [str(path) for path in written]
 
 
-def _page(found: Document, pictures: list[str]) -> str:
+def images(found: Document) -> dict[str, tuple[str, bytes]]:
+    """Return caption and PNG by name of the figures for which there is something to draw."""
+    drawn = {name: (caption, draw(found)) for name, (draw, caption) in FIGURES.items()}
+    return {name: (caption, png(figure)) for name, (caption, figure) in drawn.items() if figure is not None}
+
+
+def body(found: Document, pictures: Mapping[str, tuple[str, bytes]]) -> list[str]:
+    """Return the parts of the page: values beside references, ``pictures`` (see :func:`images`), notes."""
     header, rows, classes = value_table(found)
     both = list(zip(rows, classes, strict=True))
     compared = [one for one in both if any(one[0][3:])]
@@ -102,10 +106,10 @@ def _page(found: Document, pictures: list[str]) -> str:
     meanings = [[record["name"], record["meaning"], record["unit"]] for record in found["records"]]
     computed_with = {key: found[key] for key in ("calculator", "settings")}
     how = json.dumps(computed_with, indent=1, ensure_ascii=False)
-    parts = [
+    return [
         f"<p class='remark'>{html.escape(_READING)}</p>",
         *([table(header, *map(list, zip(*compared, strict=True)))] if compared else []),
-        *pictures,
+        *(picture(caption, image) for caption, image in pictures.values()),
         *(["<h2>Without a reference</h2>"] if others else []),
         *(
             [table(header[:3], [row[:3] for row, _ in others], [name for _, name in others])]
@@ -121,4 +125,3 @@ def _page(found: Document, pictures: list[str]) -> str:
         table(["property", "seconds"], [[name, f"{value:.1f}"] for name, value in seconds.items()]),
         f"<pre>{html.escape(found['command'])}\n{html.escape(how)}</pre>",
     ]
-    return page(f"Properties of {found['element']}: {found['name']}", parts, _STYLE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -389,8 +389,12 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def write_stability(report: StabilityReport, directory: str | Path) -> list[str]:
+def write_stability(
+    report: StabilityReport, directory: str | Path, about: Mapping[str, Any] | None = None
+) -> list[str]:
     """Write a stability test: ``stability.json``, ``final.xyz``, and ``rdf_<T>K.csv`` where compared.
+
+    ``about``: plain JSON that stands first in the document, such as the command that made it.
 
     Returns
     -------
@@ -400,7 +404,7 @@ def write_stability(report: StabilityReport, directory: str | Path) -> list[str]
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     files = [directory / "stability.json", directory / "final.xyz"]
-    write_json(files[0], report.to_dict())
+    write_json(files[0], {**(about or {}), **report.to_dict()})
     ase.io.write(files[1], report.frames, format="extxyz")
     for result in report.temperatures:
         if result.radial is None:

@@ -95,7 +95,7 @@ def _plain_ticks(axis: Any, ticks: Sequence[float]) -> None:
     axis.set_ticks([], minor=True)
 
 
-def _log_ticks(axes: Axes, axis: str = "y") -> None:
+def log_ticks(axes: Axes, axis: str = "y") -> None:
     """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
     low, high = axes.get_ylim() if axis == "y" else axes.get_xlim()
     ticks = [m * 10.0**k for k in range(-6, 8) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
@@ -134,7 +134,7 @@ def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | No
                 place = (sizes[0], point.error.value)
                 axes.annotate(f"{arm}, no frame", place, (0, 3), textcoords="offset points", fontsize=8)
     _plain_ticks(axes.xaxis, sizes)
-    _log_ticks(axes)
+    log_ticks(axes)
     quantity = metric.split("_")[0]
     axes.set_xlabel("frames trained on")
     axes.set_ylabel(f"{quantity} MAE on the hold-out ({UNITS[quantity]})")
@@ -160,7 +160,7 @@ def arms_figure(results: Results) -> Figure | None:
         axes.annotate(number(mean.value), place, (8, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
-    _log_ticks(axes, "x")
+    log_ticks(axes, "x")
     axes.set_xlabel(f"force MAE on the hold-out with {size} frames (meV/Å)")
     return figure
 
@@ -244,7 +244,7 @@ def domains_figure(results: Results) -> Figure | None:
         axes.set_xticks(range(len(groups)), groups, rotation=20 if len(groups) < 5 else 45, ha="right")
         whole = "the whole pool" if domain == "all" else domain
         axes.set_title(f"trained on {whole}, {size} frames", fontsize=10)
-    _log_ticks(panels[0])
+    log_ticks(panels[0])
     panels[0].set_ylabel("force MAE (meV/Å)")
     panels[0].legend(fontsize=8, frameon=False)
     return figure
@@ -294,7 +294,7 @@ def _forest(axes: Axes, part: Sequence[Comparison]) -> None:
     axes.set_ylim(len(part) - 0.4, -0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     if kind == "ratio":
-        _log_ticks(axes, "x")
+        log_ticks(axes, "x")
 
 
 def cost_figure(results: Results) -> Figure | None:

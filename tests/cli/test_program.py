@@ -15,7 +15,7 @@ from mlpot.errors import RecipeError
 
 COMMANDS = [
     "active", "calibrate", "generate", "train", "transfer", "evaluate", "md", "stability", "info",
-    "observe", "melt",
+    "observe", "melt", "report",
 ]  # fmt: skip
 # Not pydantic: some versions of Typer load it themselves to parse a command.
 HEAVY = {"torch", "numpy", "ase", "lightning", "matscipy", "scipy", "matplotlib"}
@@ -108,6 +108,8 @@ def test_every_key_is_in_the_readme_of_the_recipes():
     from mlpot.labelling.dft.gpaw import GPAWMethod
     from mlpot.labelling.dft.vasp import VaspMethod
     from mlpot.labelling.recipe import LabelRecipe
+    from mlpot.lattice import arms, recipe
+    from mlpot.lattice.sequence import settings
     from mlpot.studies.recipe import StudyRecipe
     from mlpot.training.run import TrainRecipe
     from mlpot.transfer.run import TransferRecipe
@@ -119,5 +121,9 @@ def test_every_key_is_in_the_readme_of_the_recipes():
     active = (Choosing, CommitteeSection, Exploration, PosteriorSection, Training)
     for kind in (GPAWMethod, EspressoMethod, CP2KMethod, VaspMethod, ConvergenceRecipe, *active):
         names |= fields(kind)
+    for module in (arms, recipe, settings):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names |= fields(kind)
     assert {"cutoff", "missing", "fraction", "weight", "lattice_constants"} <= names
     assert not [name for name in names if f"`{name}`" not in text]

@@ -102,6 +102,18 @@ def test_distance_from_a_reference(folder, tmp_path):
     assert "g_reference" in table(tmp_path / "rdf.csv")
 
 
+def test_vibrations_beside_those_of_a_reference(folder, tmp_path):
+    base = [folder / "t.xyz", "--vdos", "--out", tmp_path, "--json", "--reference"]
+    same = json.loads(invoke(*base, folder / "t.xyz").stdout)["observables"]["vdos"]
+    assert same["absolute_difference"] == 0.0 and "states_reference" in table(tmp_path / "vdos.csv")
+    still = frames(6)
+    for atoms in still:
+        del atoms.info["time_ps"]
+    ase.io.write(tmp_path / "still.xyz", still)
+    noted = json.loads(invoke(*base, tmp_path / "still.xyz").stdout)["observables"]["vdos"]
+    assert "absolute_difference" not in noted and "reference: frame 0 has no time" in " ".join(noted["notes"])
+
+
 def test_what_is_missing_is_said(folder, tmp_path):
     apart = frames(6, symbols="SiSi")
     for atoms in apart:
