@@ -22,7 +22,7 @@ class NetworkSection(Recipe):
     focus: int = Field(default=1, ge=1)
     context: int = Field(default=1, ge=0)
     everywhere: bool = False
-    hidden: list[int] = [32, 64]
+    hidden: list[int] = Field(default=[32, 64])
     pairs: bool = True
     symmetric: bool = True
     states: Literal["none", "cyclic", "full"] = "full"

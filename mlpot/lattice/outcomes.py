@@ -22,7 +22,7 @@ Results = Mapping[str, Any]
 
 #: Seeds from which an interval is given.
 FEWEST_SEEDS = 3
-#: Arms with a sequence model, and those without.
+#: Kinds of arms with a sequence model.
 SEQUENCE = ("two_stage", "joint")
 #: Quantities of a point, and how they are shown.
 QUANTITIES = {
@@ -34,12 +34,14 @@ QUANTITIES = {
     "free_energy": "F",
     "entropy": "S",
 }
-#: Of the kinds of truth, those without noise.
-EXACT = ("kaufman", "enumeration")
+#: Of the kinds of truth, those with noise; all others are exact.
+SAMPLED = ("monte carlo", "tempering")
 #: Scores below this (J) are rounding; they count as this.
 _RESOLUTION = 1e-9
 #: Sizes of lattices on which Binder's cumulants are compared, the larger over the smaller one.
 _FACTOR = 1.5
+#: Temperatures that two sizes must have in common to be compared.
+_COMMON = 4
 
 Setting = tuple[str, float, int]
 
@@ -77,8 +79,14 @@ def arms(results: Results) -> list[str]:
 
 
 def has_sequence(results: Results, arm: str) -> bool:
-    """Return whether an arm has a sequence model; those without are the baselines."""
-    return arm in SEQUENCE or any(one.get("sequence") for one in results["learned"] if one["arm"] == arm)
+    """Return whether an arm has a sequence model; those without are the baselines.
+
+    By its kind (its name, where ``results`` tell no ``kinds``), or because it learned with one: an
+    ensemble is of the kind of its members.
+    """
+    kind = (results.get("kinds") or {}).get(arm, arm)
+    there = any(one.get("sequence") for one in results["learned"] if one["arm"] == arm)
+    return kind in SEQUENCE or there
 
 
 def scores(results: Results, setting: Setting, size: str) -> dict[int, float]:
@@ -163,7 +171,7 @@ def _values(points: Iterable[Mapping[str, Any]], quantity: str) -> dict[float, t
 def truth(results: Results, size: str, quantity: str) -> Truth | None:
     """Return the truth on a lattice, exact where there is one; ``None`` if there is none at all."""
     there = [one for one in results.get("truth") or [] if size_name(one["shape"]) == size]
-    for one in sorted(there, key=lambda one: one["kind"] not in EXACT):
+    for one in sorted(there, key=lambda one: one["kind"] in SAMPLED):
         values = _values(one["points"], quantity)
         if values:
             return Truth(one["kind"], values)
@@ -217,12 +225,15 @@ class Curve:
 def curves(results: Results, quantity: str, size: str | None = None) -> list[Curve]:
     """Return all curves of a quantity that were learned, by arm, temperature, samples, seed and size."""
     found = []
+    truths: dict[str, Truth | None] = {}
     for one in results.get("extrapolation") or []:
         name = size_name(one["shape"])
         values = _values(one["points"], quantity)
         if not values or size not in (None, name):
             continue
-        true = truth(results, name, quantity)
+        if name not in truths:
+            truths[name] = truth(results, name, quantity)
+        true = truths[name]
         deviations = {}
         for t, (value, error) in values.items():
             if true is not None and t in true.values:
@@ -260,7 +271,8 @@ class Critical:
 def critical_temperatures(results: Results) -> list[Critical]:
     """Return the Binder crossings of the truth and of every arm, temperature, count and seed.
 
-    Each size against the next smaller one that differs by a factor of 1.5 in length or more.
+    Each size against the next smaller one that differs by a factor of 1.5 in length or more and was
+    run at four of its temperatures or more.
     """
     owners: dict[tuple[Setting | None, int | None], dict[str, dict[float, tuple[float, float]]]] = {}
     for size in sizes_extrapolated(results):
@@ -274,12 +286,14 @@ def critical_temperatures(results: Results) -> list[Critical]:
         ordered = sorted(by_size, key=_sites)
         for place, large in enumerate(ordered):
             smaller = [
-                one for one in ordered[:place] if _length(large) >= _FACTOR * _length(one) * (1 - 1e-9)
+                (one, common)
+                for one in ordered[:place]
+                if _length(large) >= _FACTOR * _length(one) * (1 - 1e-9)
+                and len(common := sorted(by_size[one].keys() & by_size[large].keys())) >= _COMMON
             ]
             if not smaller:
                 continue
-            small = smaller[-1]
-            common = sorted(by_size[small].keys() & by_size[large].keys())
+            small, common = smaller[-1]
             pair = (small, large)
             try:
                 estimate = binder_crossing(

@@ -108,16 +108,28 @@ def aims(results: Mapping[str, Any]) -> tuple[Aim, ...]:
     Parameters
     ----------
     results
-        ``results.json``: ``model``, as :meth:`~mlpot.lattice.hamiltonian.Hamiltonian.to_dict`
-        gives it, ``shape`` and ``sites``.
+        ``results.json``: ``model`` (name and parameters, or ``None``), ``shape`` and ``sites``.
     """
-    model, shape = results["model"], list(results["shape"])
-    name, parameters = model.get("name"), model.get("parameters", model)
-    plain = parameters.get("J", 1.0) == 1.0 and parameters.get("field", 0.0) == 0.0
+    name, parameters, plain = _model(results)
+    shape, q = list(results["shape"]), parameters.get("q")
     if name == "ising" and shape == [8, 8] and plain:
         return _ISING
-    if name == "potts" and parameters.get("q") == 3 and len(shape) == 2 and plain:
+    if name == "potts" and q == 3 and len(shape) == 2 and plain:
         return _POTTS
     if name in ("edwards_anderson", "all_to_all") and results["sites"] == 64:
         return _GLASS
     return ()
+
+
+def critical_temperature(results: Mapping[str, Any]) -> float | None:
+    """Return the exact critical temperature of the infinite lattice, where this module knows it."""
+    name, _, plain = _model(results)
+    return CRITICAL_TEMPERATURE if name == "ising" and len(results["shape"]) == 2 and plain else None
+
+
+def _model(results: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any], bool]:
+    """Return name and parameters of the model, and whether J = 1 without field."""
+    model = results.get("model") or {}
+    parameters = model.get("parameters") or model
+    plain = parameters.get("J") in (None, 1.0) and parameters.get("field") in (None, 0.0)
+    return model.get("name"), parameters, plain

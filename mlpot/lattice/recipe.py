@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -95,7 +96,7 @@ class ModelSection(Recipe):
             return all_to_all(list(shape), **given)
         if self.name == "planted":
             return planted(shape, **given).model
-        makers = {
+        makers: dict[str, Callable[..., Hamiltonian]] = {
             "ising": ising, "ising_nnn": ising_nnn, "potts": potts, "edwards_anderson": edwards_anderson
         }  # fmt: skip
         return makers[self.name](shape, **given)
@@ -141,7 +142,8 @@ class ExtrapolationSection(Recipe):
     ``arms`` (all), ``learned_at`` (temperatures, the first), ``counts`` (the largest), ``seeds`` (all)
     choose the energies. ``chains`` per temperature, ``burn_in`` sweeps, then ``steps`` recordings
     ``every`` so many sweeps; they ``start`` from random states, or from one that is all alike.
-    ``truth``: samples of the true model per temperature, 0 for none.
+    ``truth``: samples of the true model per temperature, 0 for none. ``free_energy``: also free energy
+    and entropy, which need chains on the way to infinite temperature.
     """
 
     shapes: list[Shape] = Field(min_length=1)
@@ -156,6 +158,7 @@ class ExtrapolationSection(Recipe):
     burn_in: int = Field(default=500, ge=0)
     start: Literal["random", "uniform"] = "random"
     truth: int = Field(default=4000, ge=0)
+    free_energy: bool = True
 
 
 def _kind(value: Any) -> str:
@@ -177,13 +180,15 @@ class LatticeRecipe(Recipe):
     """Arms that learn from the same samples, and what they are asked afterwards.
 
     ``samples``: a file, the same for every seed, instead of samples made here with each seed;
-    ``model`` may then be left out, and nothing is compared with a truth.
+    ``model`` may then be left out, and nothing is compared with a truth. ``q``: states of a site,
+    where neither file nor model says.
     """
 
     title: str
     model: ModelSection | None = None
     shape: Shape
     samples: str | None = None
+    q: int | None = Field(default=None, ge=2)
     temperatures: list[Temperature] = Field(min_length=1)
     counts: list[Annotated[int, Field(ge=40)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2], min_length=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ from mlpot.lattice.published import (
     Aim,
     aims,
 )
-from mlpot.studies.statistics import Comparison, Estimate, holm, number
+from mlpot.studies.statistics import Comparison, Estimate, holm
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Reached:
     sequence, sequence_value
         The same among arms with a sequence model.
     about
-        What the value is an extreme or a mean of.
+        What the value is an extreme or a mean of, or why it is missing although it was tried.
     """
 
     aim: Aim
@@ -82,13 +83,23 @@ class Reached:
     def outcome(self) -> str:
         """``met``, ``met in the mean only``, ``met, from few seeds``, ``not met`` or ``not tried``."""
         if self.value is None:
-            return "not tried"
+            return "not met" if self.about else "not tried"
         if not self.aim.reached(self.value.value):
             return "not met"
         worst = self.value.low if self.aim.kind == "recovery" else self.value.high
         if worst is None:
             return f"met, from {_seeds(self.value.n)}"
         return "met" if self.aim.reached(worst) else "met in the mean only"
+
+
+def shown(aim: Aim, value: Estimate | None) -> str:
+    """Return the value of an aim as text; correlations, which are next to 1, with four digits."""
+    if value is None:
+        return "–"
+    if aim.kind != "recovery":
+        return str(value)
+    interval = "" if value.low is None else f" [{value.low:.4f}, {value.high:.4f}]"
+    return f"{value.value:.4f}{interval}"
 
 
 def verdict(results: Results) -> list[str]:
@@ -108,11 +119,10 @@ def verdict(results: Results) -> list[str]:
     if not results["learned"]:
         return ["Nothing was learned: nothing can be said.", *_left_out(results)]
     sentences = [*_contest(results), *_best(results), *_aims(results), *_critical(results)]
-    few = {len(scores(results, (arm, *where), size))
-           for arm in arms(results) for where in settings(results) for size in sizes_scored(results)[:1]}  # fmt: skip
-    if few - {0} and max(few) < FEWEST_SEEDS:
+    if len({one["seed"] for one in results["learned"]}) < FEWEST_SEEDS:
         sentences.append(
-            f"Fewer than {FEWEST_SEEDS} seeds: nothing can be said about significance, and no interval is given."
+            f"Fewer than {FEWEST_SEEDS} seeds: nothing can be said about significance, and no interval is "
+            "given."
         )
     return [*sentences, *_missing(results), *_left_out(results)]
 
@@ -240,6 +250,14 @@ def _reached(results: Results, aim: Aim) -> Reached:
         own = [c for c in curves(results, _quantity(aim), _size(results, aim)) if c.setting == first]
         temperatures = sorted({t for curve in own for t in curve.deviations if _inside(aim, t)})
         about = f"over {len(temperatures)} temperatures from {temperatures[0]:g} to {temperatures[-1]:g}"
+    if (
+        aim.kind == "critical_temperature"
+        and first is None
+        and any(
+            one.setting is not None and one.sizes[1] == aim.size for one in critical_temperatures(results)
+        )
+    ):
+        about = "no crossing between the temperatures"
     return Reached(
         aim, first, found[first] if first else None, second, found[second] if second else None, about
     )
@@ -270,7 +288,8 @@ def _values(results: Results, aim: Aim) -> dict[Setting, list[float]]:
     elif aim.kind == "recovery":
         for one in results["learned"]:
             recovery = one.get("recovery")
-            if recovery and recovery["correlation"] is not None:
+            # Couplings that are all the same correlate with nothing: NaN, or null in JSON.
+            if recovery and recovery["correlation"] is not None and math.isfinite(recovery["correlation"]):
                 setting = (one["arm"], one["temperature"], one["count"])
                 found.setdefault(setting, []).append(recovery["correlation"])
     elif aim.kind == "critical_temperature":
@@ -295,33 +314,41 @@ def _values(results: Results, aim: Aim) -> dict[Setting, list[float]]:
 
 
 def _aims(results: Results) -> list[str]:
-    sentences = []
+    sentences, untried = [], []
     for one in reached(results):
         aim = one.aim
-        cited = "" if aim.published is None else f"; original {aim.published} from {PUBLISHED_SAMPLES:,}"
-        head = f"{aim.text[0].upper()}{aim.text[1:]}, to reach {aim.bound}"
+        if one.outcome == "not tried":
+            untried.append(aim.text)
+            continue
+        cited = "" if aim.published is None else f"; original {aim.published}"
+        head = f"{aim.text[0].upper()}{aim.text[1:]}, aim {aim.bound}"
         if one.best is None or one.value is None:
-            sentences.append(f"{head}: not tried{cited}.")
+            sentences.append(f"{head}: {one.outcome} ({one.about}{cited}).")
             continue
         kind = "" if has_sequence(results, one.best[0]) else ", a baseline"
         where = "" if aim.temperature is not None else f", T0 = {one.best[1]:g}"
-        text = f"{one.best[0]}{kind}{where}, {_samples(one.best[2])}: {one.value}"
+        text = f"{one.best[0]}{kind}{where}, {_samples(one.best[2])}: {shown(aim, one.value)}"
         if one.about:
             text += f" {one.about}"
         if one.sequence is not None and one.sequence != one.best:
             arm, t0, count = one.sequence
             where = "" if aim.temperature is not None else f", T0 = {t0:g}"
-            text += f"; best with a sequence model: {arm}{where}, {_samples(count)}: {one.sequence_value}"
+            beside = shown(aim, one.sequence_value)
+            text += f"; best with a sequence model: {arm}{where}, {_samples(count)}: {beside}"
         sentences.append(f"{head}: {one.outcome} ({text}{cited}).")
+    if untried:
+        sentences.append(f"To be reached, but not tried: {'; '.join(untried)}.")
     if sentences:
-        sentences.append(f"Numbers called original are cited from {CITATION}; they were not measured again.")
+        sentences.append(
+            f"Original: {CITATION}, from {PUBLISHED_SAMPLES:,} samples; cited, not measured again."
+        )
     return sentences
 
 
 def _critical(results: Results) -> list[str]:
     """Return the sentence on crossings that could not be found; the others are among the aims."""
     lost = [one for one in critical_temperatures(results) if one.setting is not None and one.value is None]
-    if not lost or results["model"].get("name") not in ("ising", "ising_nnn", "potts"):
+    if not lost or (results.get("model") or {}).get("name") not in ("ising", "ising_nnn", "potts"):
         return []
     names = sorted({f"{one.setting[0]} {one.sizes[0]}/{one.sizes[1]}" for one in lost if one.setting})
     return [f"Binder's cumulants do not cross between the temperatures: {', '.join(names)}."]
