@@ -260,7 +260,7 @@ def test_tabled_flips_are_the_general_ones():
 
 
 def test_chains_that_never_decorrelate(monkeypatch):
-    monkeypatch.setattr("mlpot.lattice.sampling._PILOT_FLIPS", 1e6)
+    monkeypatch.setattr("mlpot.lattice.pilot._PILOT_FLIPS", 1e6)
     with pytest.raises(LatticeError, match="does not decorrelate within"):
         sample(edwards_anderson((8, 8), 1), 0.15, 100, "metropolis", seed=1, chains=4)
 

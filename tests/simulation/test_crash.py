@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.calculator import all_changes
-from springs import SpringNetwork, face_centred
+from spring_network import SpringNetwork, face_centred
 
 from mlpot.errors import RecipeError
 from mlpot.reference.classical import classical_calculator

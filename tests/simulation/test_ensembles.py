@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from springs import SpringNetwork, face_centred
+from spring_network import SpringNetwork, face_centred
 
 from mlpot.conventions import GPA, KB
 from mlpot.errors import GeometryError, RecipeError

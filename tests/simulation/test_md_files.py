@@ -14,7 +14,7 @@ import ase.io.ulm
 import numpy as np
 import pytest
 from ase import Atoms
-from springs import SpringNetwork, face_centred
+from spring_network import SpringNetwork, face_centred
 
 from mlpot.errors import DataError, GeometryError, Interrupted, RecipeError
 from mlpot.model.network import NetworkConfig

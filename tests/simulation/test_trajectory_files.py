@@ -8,7 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from springs import SpringNetwork, face_centred
+from spring_network import SpringNetwork, face_centred
 
 from mlpot.conventions import GPA
 from mlpot.errors import DataError, RecipeError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from springs import SpringNetwork, face_centred
+from spring_network import SpringNetwork, face_centred
 
 from mlpot.reference.classical import classical_calculator
 from mlpot.simulation.vibration import fastest_period, timestep_advice

@@ -103,7 +103,7 @@ def test_numbers_are_those_of_the_models_that_were_kept(study, recipe):
         errors = errors_by_group(model, plan.frames.holdout, ["group"])
         run = run_of(results, cell[0], cell[2], cell[3], cell[1])
         for name, summary in errors.items():
-            assert summary.forces_mae == pytest.approx(run["holdout"][name]["forces_mae"], rel=1e-6)
+            assert summary.forces_mae == pytest.approx(run["holdout"][name]["forces_mae"], rel=1e-4)
             assert summary.energy_mae == pytest.approx(run["holdout"][name]["energy_mae"], rel=1e-4)
 
 
@@ -137,7 +137,7 @@ def test_search_chooses_by_the_selection_frames_for_all_seeds(study, recipe):
         assert isinstance(task, TrainingTask)
         errors = errors_by_group(load_model(out / "runs" / key / MODEL), plan.frames.selection)["all"]
         (entry,) = (entry for entry in tried if entry["rate_factor"] == task.factor)
-        assert entry["forces_mae"] == pytest.approx(errors.forces_mae, rel=1e-6)
+        assert entry["forces_mae"] == pytest.approx(errors.forces_mae, rel=1e-4)
     best = min(tried, key=lambda entry: entry["forces_mae"])["rate_factor"]
     assert [run_of(results, "scratch", 3, seed)["rate_factor"] for seed in (0, 1)] == [best, best]
 
