@@ -87,6 +87,38 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def read_profile(path: str | Path, profile: str | None = None) -> dict[str, Any]:
+    """Return the mapping in a YAML file, changed by one of its ``profiles``, which are left out.
+
+    A profile is a tree of keys with the values that they take in it; ``null`` takes a key out.
+
+    Raises
+    ------
+    RecipeError
+        As :func:`read_yaml`; for a profile that the file does not have.
+    """
+    raw = read_yaml(path)
+    profiles = raw.pop("profiles", {})
+    if profile is None:
+        return raw
+    if profile not in profiles:
+        there = ", ".join(profiles) or "none"
+        raise RecipeError(f"{path}: no profile '{profile}'; there are: {there}.")
+    return _changed(raw, profiles[profile])
+
+
+def _changed(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(raw)
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _changed(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
 def load_recipe(kind: type[R], path: str | Path) -> R:
     """Return the recipe in a YAML file; see :func:`parse_recipe` for the errors."""
     return parse_recipe(kind, read_yaml(path), str(path))

@@ -31,7 +31,7 @@ from mlpot.lattice.hamiltonian import (
 )
 from mlpot.lattice.planted import planted
 from mlpot.lattice.sequence.settings import FitSettings, SequenceSettings
-from mlpot.recipe import Recipe, parse_recipe, read_yaml
+from mlpot.recipe import Recipe, parse_recipe, read_profile
 
 Temperature = Annotated[float, Field(gt=0.0)]
 Shape = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1, max_length=3)]
@@ -251,31 +251,11 @@ def load_lattice(
 ) -> LatticeRecipe:
     """Return the recipe in a YAML file, changed by one of its ``profiles``, then by flags.
 
-    A profile is a tree of keys with the values that they take in it; ``null`` takes a key out.
-
     Raises
     ------
     RecipeError
-        As :func:`~mlpot.recipe.parse_recipe`; for a profile that the file does not have.
+        As :func:`~mlpot.recipe.parse_recipe` and :func:`~mlpot.recipe.read_profile`.
     """
-    raw = read_yaml(path)
-    profiles = raw.pop("profiles", {})
-    if profile is not None:
-        if profile not in profiles:
-            there = ", ".join(profiles) or "none"
-            raise RecipeError(f"{path}: no profile '{profile}'; there are: {there}.")
-        raw = _changed(raw, profiles[profile])
+    raw = read_profile(path, profile)
     raw |= {key: value for key, value in (changes or {}).items() if value is not None}
     return parse_recipe(LatticeRecipe, raw, str(path))
-
-
-def _changed(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(raw)
-    for key, value in changes.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _changed(merged[key], value)
-        else:
-            merged[key] = value
-    return merged

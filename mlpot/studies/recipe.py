@@ -9,8 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mlpot.data.section import DataSection, Elements, HoldoutSection
 from mlpot.engine.settings import Engine, LocalEngine
-from mlpot.errors import RecipeError
-from mlpot.recipe import Recipe, parse_recipe, read_yaml
+from mlpot.recipe import Recipe, parse_recipe, read_profile
 from mlpot.studies.beyond import Dynamics, Liquid, Properties, Where
 from mlpot.training.run import ModelSection
 from mlpot.training.settings import FitSettings
@@ -248,30 +247,9 @@ class StudyRecipe(Recipe):
 def load_study(path: str | Path, profile: str | None = None) -> StudyRecipe:
     """Return the study of a YAML file, changed by one of its ``profiles``.
 
-    A profile is a tree of keys with the values that they take in it; ``null`` takes a key out.
-
     Raises
     ------
     RecipeError
-        As :func:`~mlpot.recipe.parse_recipe`; for a profile that the file does not have.
+        As :func:`~mlpot.recipe.parse_recipe` and :func:`~mlpot.recipe.read_profile`.
     """
-    raw = read_yaml(path)
-    profiles = raw.pop("profiles", {})
-    if profile is not None:
-        if profile not in profiles:
-            there = ", ".join(profiles) or "none"
-            raise RecipeError(f"{path}: no profile '{profile}'; there are: {there}.")
-        raw = _changed(raw, profiles[profile])
-    return parse_recipe(StudyRecipe, raw, str(path))
-
-
-def _changed(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(raw)
-    for key, value in changes.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _changed(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
+    return parse_recipe(StudyRecipe, read_profile(path, profile), str(path))
