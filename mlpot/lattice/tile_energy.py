@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -31,7 +32,7 @@ class LearnedEnergy(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TileEnergy:
+class TileEnergy(ABC):
     """What both forms have in common: the sum over tiles."""
 
     tiling: Tiling
@@ -43,13 +44,13 @@ class TileEnergy:
         return self.tiling.shape
 
     @property
+    @abstractmethod
     def networks(self) -> int:
         """1 where all tiles share one function, otherwise the number of tiles."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _of_tiles(self, digits: np.ndarray) -> np.ndarray:
         """Return the energies of tiles (B, T, S) of states: (B, T)."""
-        raise NotImplementedError
 
     def energy(self, states: np.ndarray) -> np.ndarray:
         r"""Return the energy of states (samples, \*shape): (samples,) float64, units of J.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mlpot.data.graph import Graph
 from mlpot.data.neighbours import OVERLAP, Neighbours, find_neighbours
-from mlpot.errors import GeometryError, RecipeError
+from mlpot.errors import GeometryError
+from mlpot.simulation.skin import require_skin
 
 _NONE = Neighbours(*(np.zeros(shape, dtype=np.int64) for shape in (0, 0, (0, 3), 0)))
 
@@ -82,11 +83,7 @@ class BatchedNeighbours:
     """
 
     def __init__(self, cutoff: float, skin: float = 0.5) -> None:
-        if not (0.0 <= skin < np.inf and 0.0 < cutoff < np.inf):
-            raise RecipeError(
-                f"neighbour lists with cutoff {cutoff} Å and skin {skin} Å: "
-                "the cutoff must be positive, the skin zero or positive."
-            )
+        require_skin(cutoff, skin)
         self.cutoff, self.skin, self.builds = cutoff, skin, 0
         self._build: _Build | None = None
 

@@ -20,6 +20,15 @@ class _Build:
     neighbours: Neighbours
 
 
+def require_skin(cutoff: float, skin: float) -> None:
+    """Refuse a cutoff or skin (Å) that is negative or not finite, or a cutoff of zero."""
+    if not (0.0 <= skin < np.inf and 0.0 < cutoff < np.inf):
+        raise RecipeError(
+            f"neighbour list with cutoff {cutoff} Å and skin {skin} Å: "
+            "the cutoff must be positive, the skin zero or positive."
+        )
+
+
 class SkinnedNeighbours:
     r"""Neighbour list built with a skin, reused while no pair can have come in unseen.
 
@@ -50,11 +59,7 @@ class SkinnedNeighbours:
     """
 
     def __init__(self, cutoff: float, skin: float = 0.5) -> None:
-        if not (0.0 <= skin < np.inf and 0.0 < cutoff < np.inf):
-            raise RecipeError(
-                f"neighbour list with cutoff {cutoff} Å and skin {skin} Å: "
-                "the cutoff must be positive, the skin zero or positive."
-            )
+        require_skin(cutoff, skin)
         self.cutoff, self.skin, self.builds = cutoff, skin, 0
         self._build: _Build | None = None
 
