@@ -76,7 +76,7 @@ def transfer(
     scales: Annotated[
         ScaleChoice | None,
         typer.Option(
-            help="Length and energy scale: fitted to the forces, from properties, or both 1. "
+            help="Length and energy scale: fitted to forces and stresses, from properties, or both 1. "
             "\\[fit; without data: properties]"
         ),
     ] = None,
@@ -101,7 +101,7 @@ def transfer(
 ) -> None:
     """Carry a potential to other elements; flags override the recipe.
 
-    With data, the two scales of corresponding states are fitted to the forces,
+    With data, the two scales of corresponding states are fitted to forces and stresses,
     offsets are re-estimated, and everything is fine-tuned (--epochs 0: not).
     Without data the scales come from lattice constants and cohesive energies,
     and nothing is fine-tuned.

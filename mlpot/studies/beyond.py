@@ -40,7 +40,8 @@ class Dynamics(Judges):
     ``structure`` (a file), or from diamond of ``lattice_constant`` (Å) or of the equilibrium of
     ``reference``, ``repeat`` conventional cells along each axis. ``reference`` names a classical
     force field (:mod:`mlpot.reference.classical`), whose own dynamics are the truth.
-    ``seeds``: of the dynamics, for each potential.
+    ``seeds``: of the dynamics, for each potential. ``batched``: temperatures and seeds of a
+    potential side by side, through torch-sim.
     """
 
     reference: str | None = None
@@ -51,6 +52,7 @@ class Dynamics(Judges):
     seeds: list[int] = Field(default=[0], min_length=1)
     time_ps: float = Field(default=1.0, gt=0.0)
     timestep_fs: float = Field(default=2.0, gt=0.0)
+    batched: bool = False
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -97,6 +97,15 @@ def check_arm(plan: Plan, name: str, arm: Arm) -> None:
         )
 
 
+def check_dynamics(plan: Plan) -> None:
+    """Refuse batches without the package that runs them."""
+    section = plan.recipe.dynamics
+    if section is not None and section.batched and find_spec("torch_sim") is None:
+        raise RecipeError(
+            "dynamics.batched: torch-sim must be installed: pip install 'mlpot[simulation]'; or leave it out."
+        )
+
+
 def check_properties(plan: Plan) -> None:
     """Refuse properties that cannot be computed, or compared as asked."""
     section = plan.recipe.properties

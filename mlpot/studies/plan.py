@@ -23,6 +23,7 @@ from mlpot.studies.beyond import Judges
 from mlpot.studies.checks import (
     check_arm,
     check_elements,
+    check_dynamics,
     check_liquid,
     check_properties,
     check_sides,
@@ -71,6 +72,7 @@ def make_plan(recipe: StudyRecipe) -> Plan:
     plan = Plan(recipe, frames, donors, tests, files)
     check_elements(plan)
     check_sides(plan)
+    check_dynamics(plan)
     check_properties(plan)
     check_liquid(plan)
     for name, arm in recipe.arms.items():

@@ -234,6 +234,7 @@ class Worker:
             *runs,
             reference=reference,
             truth=truth["radials"] if truth else None,
+            batch_size=len(dynamics.temperatures) * len(dynamics.seeds) if dynamics.batched else None,
             **protocol,
         )
         return {"arm": task.arm, "seed": task.seed, "stability": report.to_dict()}

@@ -33,9 +33,9 @@ class Scales:
     """The two scalars and where they come from.
 
     ``length`` multiplies distances before the network sees them, ``energy`` its energies, both
-    relative to the donor. ``force_rmse`` (eV/Å) is what is left on the frames they were fitted
-    to and ``explained`` the fraction of the mean square force that is accounted for, ``None`` if
-    there were no frames.
+    relative to the donor. ``force_rmse`` (eV/Å) is what is left of the forces they were fitted to
+    and ``explained`` the fraction of the mean square of all labels that is accounted for, forces and
+    stresses in the units of the loss; ``None`` if there were no frames.
     """
 
     length: float

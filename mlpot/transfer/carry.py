@@ -79,7 +79,7 @@ def carry(
         :func:`~mlpot.transfer.donor.complete_donors`.
     scales
         Corresponding-states scalars relative to the donor's, of all targets or of each; fitted
-        to the forces of ``frames``, one pair for all targets, if not given.
+        to forces and stresses of ``frames``, one pair for all targets, if not given.
     replay
         Frames of further elements that the donor knows: the new potential keeps them, each from
         itself, and these frames help to fit the offsets.

@@ -58,7 +58,7 @@ class Strategy(Recipe):
     """The means of a transfer.
 
     ``donors``: which element of the donor serves each target, where it is not obvious.
-    ``scales``: ``fit`` (force matching on the training frames, one pair for all targets),
+    ``scales``: ``fit`` (to forces and stresses of the training frames, one pair for all targets),
     ``properties`` (from ``properties``, or tabulated experiment), ``none`` (both 1), or the
     scales of each target relative to its donor (1 and 1 where nothing is said); by default
     ``properties`` if these are given or there are no frames, else ``fit``. ``head``: the

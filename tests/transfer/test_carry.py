@@ -57,7 +57,7 @@ def test_report_marks_what_was_re_estimated(carried):
     assert estimated == {"offsets", "length_scales", "energy_scales"}
     assert "meV/atom left" in carried.report.records["offsets"].detail
     assert f"{carried.scales['Ge'].length:.4f}" in carried.report.records["length_scales"].detail
-    assert "force matching on 4 frames" in carried.report.records["energy_scales"].detail
+    assert "forces and stresses of 4 frames" in carried.report.records["energy_scales"].detail
     assert carried.report.notes == []
 
 

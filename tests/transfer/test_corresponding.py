@@ -52,7 +52,7 @@ def test_known_scalars_are_found(make_donor, s, e):
     assert scales.length == pytest.approx(s, abs=1e-3)
     assert scales.energy == pytest.approx(e, rel=1e-3)
     assert scales.force_rmse < 1e-3 * np.concatenate([f.forces for f in frames]).std()
-    assert scales.origin == "force matching on 4 frames"
+    assert scales.origin == "forces and stresses of 4 frames"
     assert tried == list(range(1, len(tried) + 1))
     assert model.length_scales.item() == scales.length
     assert model.energy_scales.item() == scales.energy
@@ -87,7 +87,7 @@ def test_repulsion_is_the_targets_own_and_not_scaled(make_donor):
     frames = []
     for frame in corresponding_frames(make_donor(repulsion=False), 0.93, 0.8, a=4.6, rattle=0.25):
         (core,) = ZBL([32]).predict(frame)
-        frames.append(replace(frame, forces=frame.forces + core.forces))
+        frames.append(replace(frame, forces=frame.forces + core.forces, stress=frame.stress + core.stress))
         assert np.abs(core.forces).max() > 0.5
     model, report = donate(make_donor(repulsion=True), ["Ge"])
     scales = fit_scales(model, report.donors, frames)
@@ -101,17 +101,43 @@ def test_frames_without_forces_are_not_counted(make_donor):
     frames[1] = replace(frames[1], forces=None)
     model, report = donate(donor, ["Ge"])
     scales = fit_scales(model, report.donors, frames)
-    assert scales.origin == "force matching on 3 frames"
+    assert scales.origin == "forces and stresses of 3 frames"
     assert scales.length == pytest.approx(0.93, abs=1e-3)
 
 
 def test_no_forces(make_donor, ge_frames):
     model, report = donate(make_donor(), ["Ge"])
     blind = [replace(frame, forces=None) for frame in ge_frames[:2]]
-    still = [replace(frame, forces=np.zeros((8, 3))) for frame in ge_frames[:2]]
+    still = [replace(frame, forces=np.zeros((8, 3)), stress=np.zeros((3, 3))) for frame in ge_frames[:2]]
     for frames in ([], blind, still):
         with pytest.raises(DataError, match="no frame has forces above 1 meV/Å"):
             fit_scales(model, report.donors, frames)
+
+
+def strained_frame(donor, s, e):
+    """One uniaxially strained crystal: the sublattices shift along one axis, one number for all forces."""
+    atoms = bulk("Si", "diamond", a=5.43, cubic=True)
+    atoms.set_cell(atoms.cell.array @ np.array([[1, 0.05, 0], [0.05, 1, 0], [0, 0, 1.0]]), scale_atoms=True)
+    (known,) = donor.predict(atoms)
+    atoms.set_cell(atoms.cell.array / s, scale_atoms=True)
+    atoms.symbols[:] = "Ge"
+    return replace(Frame.from_atoms(atoms), forces=e * s * known.forces, stress=e * s**3 * known.stress)
+
+
+def test_stress_tells_two_scalars_from_one_strained_crystal(make_donor):
+    donor = make_donor(repulsion=False)
+    s = (
+        1.11 / 1.20
+    )  # the ratio of covalent radii: a random donor's stress oscillates, the search must start near
+    frame = strained_frame(donor, s, 0.8)
+    assert np.linalg.matrix_rank(frame.forces, tol=1e-6 * np.abs(frame.forces).max()) == 1
+    model, report = donate(donor, ["Ge"])
+    with pytest.raises(DataError, match=r"do not tell two scalars apart.*give stresses"):
+        fit_scales(model, report.donors, [replace(frame, stress=None)])
+    assert model.length_scales.item() == 1.0, "a failed fit changes nothing"
+    scales = fit_scales(model, report.donors, [frame])
+    assert scales.length == pytest.approx(s, abs=1e-3)
+    assert scales.energy == pytest.approx(0.8, rel=3e-3)
 
 
 @pytest.mark.parametrize("s", [0.73, 1.17])
