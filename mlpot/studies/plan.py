@@ -22,8 +22,8 @@ from mlpot.model.file import read_header
 from mlpot.studies.beyond import Judges
 from mlpot.studies.checks import (
     check_arm,
-    check_elements,
     check_dynamics,
+    check_elements,
     check_liquid,
     check_properties,
     check_sides,
