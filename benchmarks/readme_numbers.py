@@ -20,6 +20,7 @@ import dft_numbers
 import doctor_numbers
 import lattice_numbers
 import replica_numbers
+import shipped_numbers
 import speed_numbers
 import study_numbers
 from streaming import numbers
@@ -70,6 +71,7 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "lattice.md": f"{START}\n{lattice_numbers.page()}\n{END}",
         ROOT / "docs" / "studies.md": f"{START}\n{study_numbers.page()}\n{END}",
         ROOT / "docs" / "batched.md": f"{START}\n{replica_numbers.page()}\n{END}",
+        ROOT / "docs" / "models.md": f"{START}\n{shipped_numbers.page()}\n{END}",
         ROOT / "docs" / "scaling.md": f"{START}\n{numbers()}\n{END}",
     }
 
