@@ -38,13 +38,14 @@ def _dynamics(found: dict[str, Any]) -> list[str]:
         for one in found["stability"]
     ]
     nve, liquid = found["nve"], found["liquid"]
+    kelvin, drift = nve["mean_temperature_K"], nve["conserved_drift_meV_per_atom_per_ps"]
+    apart, noise = liquid["wasserstein"], liquid["between_halves_of_the_frames"]
     return [
         *table(["T (K)", "survived 100 ps", "P(survival), 95 %", "failures"], survival),
         "",
-        f"At constant energy (1 fs, {nve['time_ps']:g} ps, mean temperature "
-        f"{nve['mean_temperature_K']:.0f} K) the energy drifts by {nve['conserved_drift_meV_per_atom_per_ps']:.1e} meV/atom/ps.",
+        f"At constant energy (1 fs, {nve['time_ps']:g} ps, mean temperature {kelvin:.0f} K) the energy "
+        f"drifts by {drift:.1e} meV/atom/ps.",
         "",
         f"Liquid at the state of the {liquid['frames']} frames {liquid['group']}: Wasserstein distance "
-        f"of the radial distributions {liquid['wasserstein']:.4f} Å; between halves of these frames "
-        f"{liquid['between_halves_of_the_frames']:.4f} Å.",
+        f"of the radial distributions {apart:.4f} Å; between halves of these frames {noise:.4f} Å.",
     ]
