@@ -16,6 +16,7 @@ from mlpot.model.file import load_model, read_header, save_model
 from mlpot.model.network import NetworkConfig
 from mlpot.model.potential import Potential
 from mlpot.recipe import parse_recipe
+from mlpot.studies import checks
 from mlpot.studies.plan import make_plan
 from mlpot.studies.recipe import StudyRecipe, load_study
 from mlpot.studies.run import run_study
@@ -90,7 +91,9 @@ def test_results_hold_every_run_once(study):
     assert results["donors"][0]["test"]["all"]["frames"] == 4
     assert set(results["dynamics"]) == {"scratch", "transfer"}
     assert set(results["dynamics"]["transfer"]) == {"0", "1"}
-    assert results["dynamics"]["transfer"]["0"]["temperatures"][0]["radial"]["reference"]
+    reports = results["dynamics"]["transfer"]["0"]["temperatures"]
+    assert [report["temperature_K"] for report in reports] == [300.0, 400.0]
+    assert all(report["radial"]["reference"] for report in reports)
     assert results["verdict"]
 
 
@@ -360,6 +363,13 @@ def test_rates_that_diverge_are_told_and_not_chosen(raw, tmp_path):
 def test_study_that_cannot_be_is_refused_before_any_computing(raw, tmp_path, path, value, error, message):
     with pytest.raises(error, match=message):
         run_study(varied(raw, (path, value)), tmp_path / "out")
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_batches_without_torch_sim_are_refused_before_any_computing(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"dynamics.batched: torch-sim must be installed.*simulation"):
+        run_study(varied(raw), tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists()
 
 
