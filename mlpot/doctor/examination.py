@@ -43,11 +43,17 @@ class Examination:
     results : list of CheckResult
         In the order of the checks.
     diatomics : list of Diatomic
-        Curves of pairs; none where the potential raised an error on them.
+        Curves of pairs.
     volumes : VolumeCurve or None
-        Energy by volume; ``None`` where the potential raised an error on it.
+        Energy by volume.
+    missing : list of str
+        Curves that could not be had, and the error of the potential on them.
     speed : list of Speed
         By size.
+    skipped : tuple of str
+        Checks that were not carried out, as asked.
+    seed : int
+        Of structures and directions.
     seconds : float
         How long all took.
     """
@@ -62,7 +68,10 @@ class Examination:
     results: list[CheckResult]
     diatomics: list[Diatomic]
     volumes: VolumeCurve | None
+    missing: list[str]
     speed: list[Speed]
+    skipped: tuple[str, ...]
+    seed: int
     seconds: float
 
     @property
@@ -86,6 +95,8 @@ class Examination:
             "cutoff_A": self.cutoff,
             "reach_A": self.reach,
             "noise": {"energy_eV": _plain(self.noise[0]), "forces_eV_per_A": _plain(self.noise[1])},
+            "skipped": list(self.skipped),
+            "seed": self.seed,
             "tally": self.tally,
             "checks": [result.asdict() for result in self.results],
             "speed": [asdict(speed) for speed in self.speed],
@@ -104,6 +115,7 @@ class Examination:
                 "pressures_eV_per_A3": self.volumes.pressures
                 and [_plain(p) for p in self.volumes.pressures],
             },
+            "curves_missing": self.missing,
             "seconds": round(self.seconds, 2),
             "versions": {
                 "mlpot": __version__,
@@ -138,7 +150,10 @@ def read_examination(document: Mapping[str, Any]) -> Examination:
                 [_number(value) for value in volumes["energies_eV_per_atom"]],
                 volumes["pressures_eV_per_A3"] and [_number(p) for p in volumes["pressures_eV_per_A3"]],
             ),
+            missing=document["curves_missing"],
             speed=[Speed(**speed) for speed in document["speed"]],
+            skipped=tuple(document["skipped"]),
+            seed=document["seed"],
             seconds=document["seconds"],
         )  # fmt: skip
     except (KeyError, TypeError) as error:

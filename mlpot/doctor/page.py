@@ -38,6 +38,8 @@ def facts(found: Examination) -> list[tuple[str, str]]:
     energy, forces = found.noise
     lines = [
         ("elements", ", ".join(found.symbols)),
+        ("seed", str(found.seed)),
+        *([("skipped", ", ".join(found.skipped))] if found.skipped else []),
         ("precision", f"{found.precision}; noise {1e3 * energy:.1e} meV, {1e3 * forces:.1e} meV/Å"),
         ("cutoff", f"{cutoff}; taken as apart: {found.reach:.3g} Å"),
     ]
@@ -66,8 +68,8 @@ def body(found: Examination, command: str = "") -> list[str]:
         "<h2>Checks</h2>",
         table(("check", "violation", "allowed", "verdict", "detail"), rows, classes),
     ]
-    if found.diatomics or found.volumes:
-        parts.append("<h2>Curves</h2>")
+    parts.append("<h2>Curves</h2>")
+    parts += [f"<p class='remark'>Missing: {html.escape(reason)}</p>" for reason in found.missing]
     if found.diatomics:
         figure = Figure(figsize=(8.0, 4.5))
         axes = figure.subplots()

@@ -60,29 +60,37 @@ def diagnose(
         subject, skip=skip, seed=seed, progress=lambda fraction, text: tell(0.9 * fraction, text)
     )
     tell(0.9, "curves")
-    diatomics, volumes = _curves(subject)
+    diatomics, volumes, missing = _curves(subject)
     tell(0.95, "speed")
     speed = measure_speed(subject.calculator, subject.symbols, subject.spacing)
     return Examination(
         name, subject.symbols, subject.precision, subject.spacing, subject.cutoff, subject.reach,
-        subject.noise, results, diatomics, volumes, speed, time.perf_counter() - start,
+        subject.noise, results, diatomics, volumes, missing, speed, tuple(skip), seed,
+        time.perf_counter() - start,
     )  # fmt: skip
 
 
-def _curves(subject: Subject) -> tuple[list[Diatomic], VolumeCurve | None]:
-    """Return both kinds of curves; errors of the potential on them are findings of the checks."""
+def _curves(subject: Subject) -> tuple[list[Diatomic], VolumeCurve | None, list[str]]:
+    """Return both kinds of curves, and the errors of the potential on them."""
+    missing, diatomics, volumes = [], [], None
+    # Whatever it raises there says something of the potential, not of the examination.
     try:
         diatomics = subject.diatomics
-    except Exception:
-        diatomics = []
+    except Exception as error:
+        missing.append(f"two atoms: {type(error).__name__}: {error}")
     try:
-        crystals = [
-            ideal_crystal(subject.symbols, subject.spacing_at_rest * v ** (1 / 3))
-            for v in np.linspace(*VOLUMES, VOLUME_POINTS)
-        ]
-        values = np.array([energy_pressure(subject.evaluate, crystal) for crystal in crystals])
-    except Exception:
-        return diatomics, None
+        volumes = _volumes(subject)
+    except Exception as error:
+        missing.append(f"energy by volume: {type(error).__name__}: {error}")
+    return diatomics, volumes, missing
+
+
+def _volumes(subject: Subject) -> VolumeCurve:
+    crystals = [
+        ideal_crystal(subject.symbols, subject.spacing_at_rest * v ** (1 / 3))
+        for v in np.linspace(*VOLUMES, VOLUME_POINTS)
+    ]
+    values = np.array([energy_pressure(subject.evaluate, crystal) for crystal in crystals])
     pressures = None if np.isnan(values[:, 1]).all() else values[:, 1].tolist()
     volumes = [crystal.get_volume() / len(crystal) for crystal in crystals]
-    return diatomics, VolumeCurve(volumes, values[:, 0].tolist(), pressures)
+    return VolumeCurve(volumes, values[:, 0].tolist(), pressures)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlpot.cli.main import app
+from mlpot.doctor import run
 
 #: Left out where the answer does not depend on them.
 SLOW = ("smooth cutoff", "energy-volume curve", "energy conservation", "diatomic force", "closed loop")
@@ -53,6 +54,19 @@ def test_faulty_calculator():
     result = doctor("--calculator", "planted:StressSign", "--element", "Si", *skipped(), status=1)
     assert "FAIL" in result.stdout and "opposite sign" in result.stdout.replace("\n", " ")
     assert "not applicable" in result.stdout
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    def refuse(*_):
+        raise ValueError("bulk only")
+
+    monkeypatch.setattr(run, "check_subject", lambda *_, **__: [])
+    monkeypatch.setattr(run, "energy_pressure", refuse)
+    words = ("--calculator", "planted:Healthy", "--element", "Si", *skipped(), "--seed", 2, "--json")
+    found = json.loads(doctor(*words, status=0).stdout)
+    assert found["skipped"] == list(SLOW) and found["seed"] == 2
+    assert found["energy_volume"] is None and found["diatomics"]
+    assert found["curves_missing"] == ["energy by volume: ValueError: bulk only"]
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,10 @@ def examination() -> Examination:
         ],
         diatomics=[Diatomic(("Si", "Si"), 2.22, distances, 1 / distances, 1 / distances**2)],
         volumes=VolumeCurve([18.0, 20.0, 22.0], [-4.2, -4.3, -4.2], None),
+        missing=["two atoms: ValueError: <too far>"],
         speed=[Speed(64, 5, 1.5, 23.0), Speed(512, 0, None, None, "too slow")],
+        skipped=("closed loop",),
+        seed=3,
         seconds=1.0,
     )
 
