@@ -5,11 +5,12 @@
 The arms are recipes of recipes/sige: ``joint`` (silicon and germanium together) and ``si``
 (silicon alone), both from ``pretrain``, ``distilled`` (from ``joint`` and what the three joint
 potentials know together) and ``ten_ge`` (ten frames of germanium, from ``si``);
-``unpretrained`` is ``joint`` from nothing; the ``committee`` is the mean of the joint potentials
-of all seeds. Judged on ``si_test`` and on the hold-out of germanium, the energies of its surfaces
-on the zero of the rest (``energy_zero.py``) and, ``ge_labels``, as they are in the file; neither
-chooses anything. Finished runs are taken as they are, an interrupted one is resumed. Prints a
-table and writes ``benchmarks/results/accuracy.json``. Needs ``../shared``; one thread.
+``unpretrained`` is ``joint`` from nothing, ``wide`` is ``joint`` with 64 channels instead of 32;
+the ``committee`` is the mean of the joint potentials of all seeds. Judged on
+``si_test`` and on the hold-out of germanium, the energies of its surfaces on the zero of the rest
+(``energy_zero.py``) and, ``ge_labels``, as they are in the file; neither chooses anything. Finished
+runs are taken as they are, an interrupted one is resumed. Prints a table and writes
+``benchmarks/results/accuracy.json``. Needs ``../shared``; one thread.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ ARMS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "ten_ge": ("si", ("ge_holdout", "ge_labels")),
     "unpretrained": (None, ("si_test", "ge_holdout", "ge_labels")),
     "unknown_zero": ("pretrain", ()),
+    "wide_pretrain": (None, ()),
+    "wide": ("wide_pretrain", ("si_test", "ge_holdout", "ge_labels")),
 }
+#: Arms that are another's recipe with a wider network.
+WIDE = {"wide_pretrain": "pretrain", "wide": "joint"}
 
 #: Seeds of the joint potentials whose mean teaches the distilled ones.
 TEACHERS = (0, 1, 2)
@@ -63,7 +68,7 @@ def make(arm: str, seed: int, runs: Path) -> Path:
 
     The seed draws the initial weights, the order of frames and the ten frames; the hold-out stays.
     """
-    run, recipe = runs / f"seed-{seed}" / arm, RECIPES / "sige" / f"{arm}.yaml"
+    run, recipe = runs / f"seed-{seed}" / arm, RECIPES / "sige" / f"{WIDE.get(arm, arm)}.yaml"
     if (run / "model.safetensors").exists():
         return run / "model.safetensors"
     resume = check_run(run, resume=True)
@@ -73,6 +78,8 @@ def make(arm: str, seed: int, runs: Path) -> Path:
     changes["data"] = [section.model_copy(update={"seed": seed}) for section in started.data]
     if arm == "distilled":
         changes["data"][-1] = changes["data"][-1].model_copy(update={"train": taught(runs)})
+    if arm == "wide_pretrain":
+        changes["model"] = started.model.model_copy(update={"channels": 64, "hidden": 64})
     if parent:
         changes["model"] = str(make(parent, seed, runs))
     (transfer if parent else train)(started.model_copy(update=changes), run, resume=resume)

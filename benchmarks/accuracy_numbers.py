@@ -11,6 +11,7 @@ COLUMNS = (("forces_mae", 1), ("forces_rmse", 1), ("energy_mae", 2))
 HEAD = "force MAE (meV/Å) | force RMSE | energy MAE (meV/atom)"
 ARMS = {
     "joint": "silicon and germanium together, pretrained (`joint.yaml`)",
+    "wide": "the same with 64 channels (`joint.yaml`, wide)",
     "committee": "the mean of these three potentials (`joint.yaml`, committee)",
     "distilled": "one potential taught by these three (`distilled.yaml`)",
     "si": "silicon alone, pretrained (`si.yaml`)",
@@ -47,6 +48,12 @@ def row(name: str, seeds: dict[str, dict], group: str = "all") -> str:
     return f"| {name} | {', '.join(seeds)} | " + " | ".join(cells) + " |"
 
 
+def bulk_energy(groups: dict[str, dict]) -> float:
+    """Return the mean absolute error of the energies (meV/atom) over all frames but surfaces."""
+    bulk = [errors for name, errors in groups.items() if name in ("AIMD-NVT", "Elastic", "Vacancy")]
+    return sum(one["frames"] * one["energy_mae"] for one in bulk) / sum(one["frames"] for one in bulk)
+
+
 def arms(results: dict[str, dict], judge: str) -> dict[str, str]:
     """Return keys and names of the arms that a judge has seen."""
     return {f"{arm}, {judge}": name for arm, name in ARMS.items() if f"{arm}, {judge}" in results}
@@ -76,6 +83,11 @@ def page() -> str:
             raw = arms(results, RAW)
             lines += [
                 row(f"{name}, energies of surfaces as labelled", results[arm]) for arm, name in raw.items()
+            ]
+            lines += [
+                f"| {name}, without its three slabs | {', '.join(results[arm])} | | | "
+                f"{cell([bulk_energy(groups) for groups in results[arm].values()], 2)} |"
+                for arm, name in judged.items()
             ]
         for name, values in PUBLISHED[judge].items():
             lines.append(f"| {name} | – | " + " | ".join(str(value) for value in values) + " |")
@@ -133,6 +145,6 @@ def summary() -> list[str]:
     lines += [f"| | seeds | {HEAD} |", "|---|---|---|---|---|"]
     for judge, element in (("si_test", "silicon"), ("ge_holdout", "germanium")):
         for arm, name in arms(results, judge).items():
-            if not arm.startswith("unpretrained"):
+            if not arm.startswith(("unpretrained", "wide")):
                 lines.append(row(f"**{element}**: {name}", results[arm]))
     return lines

@@ -17,6 +17,7 @@ from mlpot.errors import LatticeError
 
 try:
     import numba
+    from numba.extending import overload
 except ImportError as error:
     raise LatticeError(
         f"Numba, which compiles the lattice kernels, cannot be imported ({error}): "
@@ -25,6 +26,26 @@ except ImportError as error:
 
 #: Compile a kernel: single-threaded, without the interpreter's lock, kept on disk.
 compiled: Callable[..., Any] = partial(numba.njit, nogil=True, cache=True)
+#: The same for a kernel that makes no arrays: without Numba's reference counts, which cost half of
+#: the time where arrays come in tuples.
+compiled_bare: Callable[..., Any] = partial(compiled, _nrt=False)
+
+
+def compiled_by_type(functions: dict[type, Callable[..., Any]]) -> Callable[..., Any]:
+    """Return a function for kernels that does what is meant for the named tuple it is given first.
+
+    Which of the functions is called is settled when the kernel is compiled: it costs nothing.
+    """
+
+    def chosen(*arguments: Any) -> None:
+        raise NotImplementedError("only for compiled code")
+
+    def choose(*arguments: Any) -> Callable[..., Any] | None:
+        return functions.get(getattr(arguments[0], "instance_class", type(None)))
+
+    # Not strict: the functions name their arguments, the choice does not.
+    overload(chosen, strict=False)(choose)
+    return chosen
 
 
 def generator_states(seed: int | np.random.SeedSequence, chains: int) -> np.ndarray:

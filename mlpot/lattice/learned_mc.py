@@ -2,7 +2,8 @@
 
 Turning a site re-evaluates only the tiles that contain it: the cost does not depend on the size
 of the lattice. Where a tile has at most 2^24 configurations (``EDNN.frozen``) they are tabulated
-and a turn costs a few look-ups, like a turn with the true energy.
+and a turn costs a few look-ups, like a turn with the true energy. Single turns need some L^2.2 sweeps
+to forget at a critical point; clusters (:mod:`mlpot.lattice.clusters`) a few.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import numpy as np
 
 from mlpot.errors import LatticeError
 from mlpot.lattice.alphabet import check_states
+from mlpot.lattice.clusters import fit_lattice, fit_pairs, has_clusters, require_clusters
 from mlpot.lattice.compiled import generator_states
 from mlpot.lattice.ednn import EDNN
 from mlpot.lattice.ensemble import Ensemble
+from mlpot.lattice.forms import LocalEnergy, cluster_form, form_of
 from mlpot.lattice.geometry import Lattice
-from mlpot.lattice.learned_kernels import (
-    metropolis_network,
-    metropolis_pairs,
-    metropolis_table,
-)
+from mlpot.lattice.learned_kernels import walk
 from mlpot.lattice.pairwise import PairwiseEnergy
-from mlpot.lattice.tile_energy import NetworkEnergy, TableEnergy
 
 Order = Literal["random", "checkerboard", "sequential"]
-LocalEnergy = TableEnergy | NetworkEnergy | PairwiseEnergy
+Moves = Literal["single", "clusters", "auto"]
 AnyEnergy = EDNN | Ensemble[Any] | LocalEnergy
+
+#: Temperatures, and states of each of eight chains, to which effective couplings are fitted.
+_FITTED_AT, _FITTED_TO = 7, 25
 
 
 def local_energy(energy: AnyEnergy) -> LocalEnergy:
@@ -73,6 +74,10 @@ class LearnedMonteCarlo:
     order
         In which sites are visited: ``"random"`` (default), ``"checkerboard"`` (one colour, then
         the other) or ``"sequential"``.
+    clusters
+        Pair couplings by displacement on the same lattice, see :func:`effective_pairs`: after every
+        sweep of single turns all sites are joined to clusters, which are offered a reflection. The
+        distribution stays that of ``energy``. By default single turns alone.
 
     Attributes
     ----------
@@ -82,11 +87,13 @@ class LearnedMonteCarlo:
         Their energies, kept up to date turn by turn.
     evaluations
         Tiles (or pairs) evaluated for turns so far.
+    offered, turned : (chains,) int64
+        Sites in clusters that were offered a reflection, and in those that took it, so far.
 
     Raises
     ------
     LatticeError
-        For an energy without local form, or another order.
+        For an energy without local form, another order, or clusters of another lattice.
     DataError
         For states of another lattice or alphabet.
     """
@@ -97,6 +104,7 @@ class LearnedMonteCarlo:
         start: int | np.ndarray,
         seed: int | np.random.SeedSequence = 0,
         order: Order = "random",
+        clusters: PairwiseEnergy | None = None,
     ) -> None:
         self.energy = local_energy(energy)
         self.q = self.energy.q
@@ -114,17 +122,23 @@ class LearnedMonteCarlo:
         self._random = generator_states(streams, len(self.states))
         self._swaps = np.random.default_rng(self._exchanges)
         self._visits = _visits(self.shape, order)
-        if not isinstance(self.energy, PairwiseEnergy):
-            tiles, slots = self.energy.tiling.of_site
-            self._tiles = (self.energy.tiling.sites, tiles, slots)
+        if clusters is not None and (clusters.shape, clusters.q) != (self.shape, self.q):
+            raise LatticeError(
+                f"clusters: couplings on {clusters.shape} with q = {clusters.q}, the energy is on "
+                f"{self.shape} with q = {self.q}; resized() returns them for another lattice."
+            )
+        self._form = form_of(self.energy)
+        self.clusters = clusters
+        self._cluster_form = cluster_form(clusters, self.q)
+        self.offered, self.turned = (np.zeros(self.chains, dtype=np.int64) for _ in range(2))
 
     @property
     def chains(self) -> int:
         """Number of chains."""
         return len(self.states)
 
-    def run(self, beta: float | np.ndarray, sweeps: int) -> np.ndarray:
-        """Visit each site ``sweeps`` times on average.
+    def run(self, beta: float | np.ndarray, sweeps: int, single: bool = True) -> np.ndarray:
+        """Visit each site ``sweeps`` times on average, each time followed by clusters, if there are.
 
         Parameters
         ----------
@@ -132,27 +146,27 @@ class LearnedMonteCarlo:
             Inverse temperature 1/T, one or (chains,), units 1/J; negative ones favour high energies.
         sweeps
             N visits each.
+        single
+            ``False``: clusters alone, as many times.
 
         Returns
         -------
         numpy.ndarray
-            (chains,) fraction of proposals accepted.
+            (chains,) fraction of single turns accepted.
         """
+        if self.clusters is None and not single:
+            raise LatticeError("run: without single turns nothing moves, the walk has no clusters.")
         flat = self.states.reshape(self.chains, -1)
         beta = np.ascontiguousarray(np.broadcast_to(np.asarray(beta, dtype=np.float64), self.chains))
-        common = (flat, self.energies, self._random, beta, sweeps, self._visits, self.q)
-        match self.energy:
-            case TableEnergy() as e:
-                accepted, evaluated = metropolis_table(*common, *self._tiles, e.table, e.tiling.weight)
-            case NetworkEnergy() as e:
-                accepted, evaluated = metropolis_network(
-                    *common, *self._tiles, e.first, e.stack, e.layers, e.biases, np.array(e.widths), e.pairs,
-                    e.constant, e.tiling.weight,
-                )  # fmt: skip
-            case PairwiseEnergy() as e:
-                accepted, evaluated = metropolis_pairs(*common, e.neighbours, e.kinds, e.matrices, e.fields)
-        self.evaluations += evaluated
-        return accepted / max(1, sweeps * flat.shape[1])
+        counts = np.zeros((self.chains, 3), dtype=np.int64)
+        self.evaluations += walk(
+            flat, self.energies, self._random, beta, sweeps, self._visits, self.q,
+            flat.shape[1] if single else 0, self._form,
+            0 if self.clusters is None else 1, self._cluster_form, counts,
+        )  # fmt: skip
+        self.offered += counts[:, 1]
+        self.turned += counts[:, 2]
+        return counts[:, 0] / max(1, sweeps * flat.shape[1])
 
     def exchange(self, beta: np.ndarray) -> np.ndarray:
         """Offer the states of neighbouring temperatures to each other (parallel tempering).
@@ -209,7 +223,10 @@ class TemperatureScan:
     states : (R, steps, chains, \*shape) int8 or None
         Configurations, if they were kept.
     acceptance : (R,)
-        Fraction of turns accepted.
+        Fraction of single turns accepted.
+    turned : (R,) or None
+        Share of the sites in clusters offered a reflection whose cluster took it; ``None`` without
+        clusters, NaN where nothing was offered.
     exchanged : (R - 1,) or None
         Fraction of exchanges between neighbouring temperatures that were accepted.
     """
@@ -219,6 +236,7 @@ class TemperatureScan:
     observed: np.ndarray | None
     states: np.ndarray | None
     acceptance: np.ndarray
+    turned: np.ndarray | None
     exchanged: np.ndarray | None
 
 
@@ -233,6 +251,7 @@ def scan_temperatures(
     exchange: bool = True,
     seed: int | np.random.SeedSequence = 0,
     order: Order = "random",
+    moves: Moves = "single",
     observe: Callable[[np.ndarray], np.ndarray] | None = None,
     keep_states: bool = False,
     start: np.ndarray | None = None,
@@ -256,6 +275,9 @@ def scan_temperatures(
         Parallel tempering: after every recording interval neighbouring temperatures offer to swap.
     seed, order
         See :class:`LearnedMonteCarlo`.
+    moves
+        ``"single"`` turns, or also ``"clusters"`` after every sweep, grown with
+        :func:`effective_pairs`; ``"auto"``: these where the energy has them.
     observe
         Function of states (n, \*shape) that returns (n,), recorded beside the energy.
     keep_states
@@ -273,8 +295,11 @@ def scan_temperatures(
     Raises
     ------
     LatticeError
-        For a temperature of zero or none at all, or no steps.
+        For a temperature of zero or none at all, no steps, other moves, or clusters of an energy
+        whose sites have couplings of their own.
     """
+    if moves not in ("single", "clusters", "auto"):
+        raise LatticeError(f"moves: {moves!r} is unknown; known: single, clusters, auto.")
     given = np.asarray(temperatures, dtype=np.float64)
     if given.ndim != 1 or not len(given) or not (given != 0).all() or np.isnan(given).any():
         raise LatticeError(
@@ -287,9 +312,12 @@ def scan_temperatures(
     order_of = np.argsort(1 / given, kind="stable")
     beta = 1 / given[order_of]
     rungs = len(beta)
+    local = local_energy(energy)
+    joined = moves == "clusters" or (moves == "auto" and has_clusters(local))
     walk = LearnedMonteCarlo(
-        energy, rungs * chains if start is None else np.concatenate([start] * rungs), seed, order
-    )
+        local, rungs * chains if start is None else np.concatenate([start] * rungs), seed, order,
+        effective_pairs(local, given) if joined else None,
+    )  # fmt: skip
     chains = walk.chains // rungs
     each = np.repeat(beta, chains)
     done = 0
@@ -299,6 +327,7 @@ def scan_temperatures(
         if exchange:
             walk.exchange(beta)
         done += part
+    walk.offered[:] = walk.turned[:] = 0
     energies = np.empty((steps, rungs, chains))
     observed = None if observe is None else np.empty((steps, rungs, chains))
     states = np.empty((steps, rungs, chains, *walk.shape), dtype=np.int8) if keep_states else None
@@ -324,5 +353,43 @@ def scan_temperatures(
         observed=None if observed is None else observed.swapaxes(0, 1)[back],
         states=None if states is None else states.swapaxes(0, 1)[back],
         acceptance=acceptance.reshape(rungs, chains).mean(1)[back],
+        turned=_ratio(walk.turned, walk.offered, rungs)[back] if joined else None,
         exchanged=swapped / np.maximum(offered, 1) if exchange else None,
     )
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, rungs: int) -> np.ndarray:
+    part, whole = part.reshape(rungs, -1).sum(1), whole.reshape(rungs, -1).sum(1)
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def effective_pairs(energy: AnyEnergy, temperatures: Sequence[float] | np.ndarray) -> PairwiseEnergy:
+    """Return pair couplings that grow good clusters for an energy, on its lattice.
+
+    Fitted to states of short runs with single turns, on a small lattice, at up to seven of the
+    temperatures: :func:`~mlpot.lattice.clusters.fit_pairs`.
+
+    Parameters
+    ----------
+    energy
+        Learned, on the lattice to be run.
+    temperatures
+        At which it is to be run.
+
+    Raises
+    ------
+    LatticeError
+        If the energy has no local form, or its sites have couplings of their own.
+    """
+    local = local_energy(energy)
+    require_clusters(local)
+    small = fit_lattice(local)
+    pilot = local if small == local.shape else local.resized(small)
+    ordered = np.unique(temperatures)
+    chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, _FITTED_AT).round().astype(int))]
+    scan = scan_temperatures(
+        pilot, chosen, chains=8, steps=_FITTED_TO, burn_in=60, every=4, seed=0, keep_states=True
+    )
+    assert scan.states is not None
+    states = scan.states.reshape(len(chosen), -1, *small)
+    return fit_pairs(pilot, list(states), 1 / chosen, int(np.prod(local.shape))).resized(local.shape)

@@ -32,13 +32,18 @@ def colouring(model: Hamiltonian) -> np.ndarray:
 
 
 def reflections(model: Hamiltonian) -> np.ndarray:
-    """Return the reflections of the alphabet that leave the energy of pairs alone, (R, q) int8.
+    """Return the reflections of the alphabet that leave the energy of pairs alone, (R, q) int8."""
+    return reflections_of(model.kernel[None])
+
+
+def reflections_of(kernels: np.ndarray) -> np.ndarray:
+    """Return the reflections of the alphabet that leave all of some kernels (n, q, q) alone, (R, q) int8.
 
     All swaps of two states if all pairs of different states are alike (Ising, standard Potts,
     clock of q = 3); the q mirrors of a clock; otherwise none.
     """
-    q, kernel = model.q, model.kernel
-    if is_potts_like(kernel):
+    q = kernels.shape[-1]
+    if all(is_potts_like(kernel) for kernel in kernels):
         swaps = []
         for a, b in combinations(range(q), 2):
             swap = np.arange(q)
@@ -46,7 +51,7 @@ def reflections(model: Hamiltonian) -> np.ndarray:
             swaps.append(swap)
         return np.array(swaps, dtype=np.int8)
     mirrors = (np.arange(q)[:, None] - np.arange(q)) % q
-    alike = [mirror for mirror in mirrors if np.array_equal(kernel[np.ix_(mirror, mirror)], kernel)]
+    alike = [mirror for mirror in mirrors if _same(kernels[:, mirror][:, :, mirror], kernels)]
     return np.array(alike if len(alike) == q else np.empty((0, q)), dtype=np.int8)
 
 
@@ -54,7 +59,12 @@ def is_potts_like(kernel: np.ndarray) -> bool:
     """Say whether all pairs of different states are alike in a kernel (q, q), and all pairs of like ones."""
     off = kernel[~np.eye(len(kernel), dtype=bool)]
     diagonal = kernel.diagonal()
-    return bool((off == off[0]).all() and (diagonal == diagonal[0]).all())
+    return _same(off, off[0]) and _same(diagonal, diagonal[0])
+
+
+def _same(values: np.ndarray, others: np.ndarray) -> bool:
+    """Say whether values are the same but for rounding."""
+    return bool(np.allclose(values, others, rtol=1e-12, atol=1e-14))
 
 
 def symmetries(model: Hamiltonian) -> np.ndarray:

@@ -142,6 +142,7 @@ class ExtrapolationSection(Recipe):
     ``arms`` (all), ``learned_at`` (temperatures, the first), ``counts`` (the largest), ``seeds`` (all)
     choose the energies. ``chains`` per temperature, ``burn_in`` sweeps, then ``steps`` recordings
     ``every`` so many sweeps; they ``start`` from random states, or from one that is all alike.
+    ``moves``: after every sweep of single turns also clusters, where the energy has them (``auto``).
     ``truth``: samples of the true model per temperature, 0 for none. ``free_energy``: also free energy
     and entropy, which need chains on the way to infinite temperature.
     """
@@ -157,6 +158,7 @@ class ExtrapolationSection(Recipe):
     every: int = Field(default=2, ge=1)
     burn_in: int = Field(default=500, ge=0)
     start: Literal["random", "uniform"] = "random"
+    moves: Literal["auto", "single", "clusters"] = "auto"
     truth: int = Field(default=4000, ge=0)
     free_energy: bool = True
 

@@ -99,6 +99,14 @@ GLASS = {"model": {"name": "edwards_anderson", "seed": 1}}
             {"arms": DIRECT, **GLASS, "network": {"shared": False}},
             r"arms\.direct\.network: EDNN: with one network per tile .* symmetric: false",
         ),
+        (
+            {
+                **GLASS,
+                "arms": {"pl": {"kind": "pseudo_likelihood", "every_pair": True}},
+                "extrapolation": [{"shapes": [[8, 8]], "temperatures": [1], "moves": "clusters"}],
+            },
+            r"extrapolation\.0\.moves: arm pl has couplings of its own .* take single or auto",
+        ),
         (GLASS, r"arms\.pl: edwards_anderson has couplings of its own sites; take every_pair: true"),
         (
             {"arms": DIRECT, "model": {"name": "ising", "field": 0.5}},

@@ -112,6 +112,15 @@ def check_extrapolation(
     recipe: LatticeRecipe, model: Hamiltonian | None, shape: tuple[int, ...], q: int
 ) -> None:
     """Refuse lattices to which an energy or the model cannot be taken."""
+    for index, section in enumerate(recipe.extrapolation):
+        for name in section.arms or list(recipe.arms):
+            arm = recipe.base(name)
+            own = arm.every_pair if isinstance(arm, PairwiseArm) else not network_of(recipe, arm).shared
+            if section.moves == "clusters" and own:
+                raise RecipeError(
+                    f"extrapolation.{index}.moves: arm {name} has couplings of its own for every site or "
+                    "tile, as glasses do, and no clusters; take single or auto."
+                )
     wanted = [(f"score.shapes.{i}", s, list(recipe.arms)) for i, s in enumerate(recipe.score.shapes or [])]
     for index, section in enumerate(recipe.extrapolation):
         wanted += [

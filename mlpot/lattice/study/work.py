@@ -219,7 +219,7 @@ class Worker:
         start = np.zeros((section.chains, *task.shape), dtype=np.int8) if section.start == "uniform" else None
         scan = scan_temperatures(
             energy, rungs, chains=section.chains, steps=section.steps, burn_in=section.burn_in,
-            every=section.every, seed=learned.seed, start=start,
+            every=section.every, seed=learned.seed, start=start, moves=section.moves,
             observe=lambda states: order_parameter(states, plan.q, form),
             progress=lambda done, total: self.update(done / total, task.key),
         )  # fmt: skip
@@ -237,6 +237,7 @@ class Worker:
             "seed": learned.seed, "shape": list(task.shape), "points": points, "missing": missing,
             "anchor": None if anchor is None else _anchor(anchor, kind, reason),
             "acceptance": scan.acceptance.tolist(),
+            "clusters_turned": None if scan.turned is None else [_known(share) for share in scan.turned],
         }  # fmt: skip
 
     def _truth(self, task: TruthTask) -> dict[str, Any]:
@@ -263,6 +264,10 @@ def told_of_file(samples: Samples) -> dict[str, Any]:
     """Return what is known of the correlations in a sample file, in the form of a record."""
     known = {"temperature": samples.temperature, "seed": None, "file": samples.source}
     return known | _told(samples, samples.drift_test().p_value)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _anchor(anchor: Anchor, kind: str, reason: str) -> dict[str, Any]:
