@@ -20,6 +20,7 @@ import dft_numbers
 import doctor_numbers
 import lattice_numbers
 import replica_numbers
+import score_matching
 import shipped_numbers
 import speed_numbers
 import study_numbers
@@ -69,6 +70,7 @@ def sections() -> dict[Path, str]:
         ROOT / "docs" / "dft.md": f"{START}\n{dft_numbers.page()}\n{END}",
         ROOT / "docs" / "doctor.md": f"{START}\n{doctor_numbers.page()}\n{END}",
         ROOT / "docs" / "lattice.md": f"{START}\n{lattice_numbers.page()}\n{END}",
+        ROOT / "docs" / "score.md": f"{START}\n{score_matching.page()}\n{END}",
         ROOT / "docs" / "studies.md": f"{START}\n{study_numbers.page()}\n{END}",
         ROOT / "docs" / "batched.md": f"{START}\n{replica_numbers.page()}\n{END}",
         ROOT / "docs" / "models.md": f"{START}\n{shipped_numbers.page()}\n{END}",

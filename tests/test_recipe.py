@@ -147,6 +147,8 @@ SHIPPED = {
         f"sige/{name}.yaml": TransferRecipe
         for name in ("joint", "distilled", "si", "ten_ge", "unknown_zero", "only_si", "only_ge")
     },
+    "score/sw_si.yaml": TrainRecipe,
+    **{f"score/{name}.yaml": SamplingPlan for name in ("snapshots", "judge")},
     **{f"sige/teacher_{element}.yaml": SamplingPlan for element in ("si", "ge")},
     **{f"{folder}/transfer_ge.yaml": TransferRecipe for folder in ("sw_si_to_ge", "mlearn_si_to_ge")},
 }

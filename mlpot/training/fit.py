@@ -33,9 +33,10 @@ from mlpot.model.file import save_model
 from mlpot.model.potential import Potential
 from mlpot.training.checkpoint import SafeCheckpointIO
 from mlpot.training.hardware import Hardware
-from mlpot.training.loaders import EpochShuffle, batches
+from mlpot.training.loaders import EpochShuffle, Graphs, batches
 from mlpot.training.module import FitModule
 from mlpot.training.optimizer import rate_factors
+from mlpot.training.score import NoisyGraphs, ScoreSettings, check_snapshots, force_loss
 from mlpot.training.settings import FitSettings
 from mlpot.training.weights import merge
 
@@ -144,10 +145,16 @@ def check_run(run: str | Path, resume: bool) -> bool:
 
 
 def _fingerprint(
-    potential: Potential, train: Sequence[Frame], validation: Sequence[Frame], settings: FitSettings
+    potential: Potential,
+    train: Sequence[Frame],
+    validation: Sequence[Frame],
+    settings: FitSettings,
+    score: ScoreSettings | None,
 ) -> str:
     """Return a hash of everything a fit depends on, to refuse resuming another one."""
     digest = hashlib.sha256(settings.model_dump_json().encode())
+    if score is not None:
+        digest.update(score.model_dump_json().encode())
     digest.update(json.dumps(potential.config.asdict(), sort_keys=True).encode())
     trained = [name for name, parameter in potential.named_parameters() if parameter.requires_grad]
     digest.update(json.dumps(trained).encode())
@@ -172,6 +179,7 @@ def fit(
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
     hardware: Hardware | None = None,
+    score: ScoreSettings | None = None,
 ) -> FitResult:
     """Fit ``potential`` in place and leave the model that ``settings.keep`` names in it and on disk.
 
@@ -196,6 +204,9 @@ def fit(
     hardware
         Devices, nodes and workers; by default one device. With several, every process calls
         this function alike, and the first writes the files.
+    score
+        Learn from positions alone, with the loss that :func:`~mlpot.training.score.force_loss`
+        makes of ``settings.loss``.
 
     Raises
     ------
@@ -211,6 +222,8 @@ def fit(
         When the loss is no longer finite.
     """
     run = Path(run)
+    if score is not None:
+        settings = settings.model_copy(update={"loss": force_loss(settings.loss)})
     hardware = hardware or Hardware()
     hardware.check(settings.batch_size)
     last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
@@ -221,7 +234,7 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     potential.to(torch.float64 if settings.precision == "float64" else torch.float32)
     potential.head_deviations = None  # an uncertainty is that of the weights which change now
-    fingerprint = _fingerprint(potential, train, validation, settings)
+    fingerprint = _fingerprint(potential, train, validation, settings, score)
     identity = run / "checkpoints" / "fit.json"
     if last.exists() and (
         not identity.exists() or json.loads(identity.read_text())["fingerprint"] != fingerprint
@@ -232,7 +245,9 @@ def fit(
         )
     used = [name for name in LABELS if getattr(settings.loss, name).weight > 0.0]
     for what, frames in (("training", train), ("validation", validation)):
-        if frames and not any(count_labels(frames)[name] for name in used):
+        if score is not None:
+            check_snapshots(frames, score)
+        elif frames and not any(count_labels(frames)[name] for name in used):
             raise DataError(
                 f"no {what} frame has any of the labels in the loss ({', '.join(used) or 'none'})."
             )
@@ -241,7 +256,8 @@ def fit(
         identity.write_text(json.dumps({"fingerprint": fingerprint}))
 
     started = time.monotonic()
-    module = FitModule(potential, settings, settings.epochs * math.ceil(len(train) / settings.batch_size))
+    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+    module = FitModule(potential, settings, steps, score is not None)
     monitor: dict[str, Any] = {"monitor": "loss"} if validation and settings.keep == "best" else {}
     checkpoints = _Checkpoints(
         best.parent, "best", save_last=True, save_top_k=1, save_on_train_epoch_end=True,
@@ -269,8 +285,13 @@ def fit(
         )  # fmt: skip
         if settings.epochs:
             sharing = (settings.batch_size, trainer.global_rank, trainer.world_size, hardware.workers)
-            training = batches(train, potential.cutoff, shuffle, *sharing)
-            held_out = batches(validation, potential.cutoff, range(len(validation)), *sharing)
+            if score is None:
+                graphs = [Graphs(frames, potential.cutoff) for frames in (train, validation)]
+            else:
+                noise = (potential.cutoff, score, settings.seed)
+                graphs = [NoisyGraphs(train, *noise, lambda: shuffle.epoch), NoisyGraphs(validation, *noise)]
+            training = batches(graphs[0], shuffle, *sharing)
+            held_out = batches(graphs[1], range(len(validation)), *sharing)
             with (
                 potential.natively(hardware.native, trainer.strategy.root_device),
                 interruptible(f"{run}: interrupted; all finished epochs are kept, continue with --resume."),

@@ -31,6 +31,7 @@ def new_potential(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     scales: Mapping[str, Scales] | None = None,
+    force_size: float | None = None,
 ) -> Potential:
     """Return an untrained potential whose stages fit the training frames.
 
@@ -53,24 +54,27 @@ def new_potential(
     scales
         Length and energy scale of elements by symbol, 1 and 1 where nothing is said: elements
         that correspond share the network in reduced units.
+    force_size
+        Size of the forces (eV/Å), for frames without labels; measured if not given.
 
     Raises
     ------
     DataError
-        If no frame has forces, or an element of the frames is not among ``elements``.
+        If no frame has forces and their size is not given, or an element of the frames is not
+        among ``elements``.
     """
     strangers = sorted(known_symbols(frames) - set(elements))
     if strangers:
         raise DataError(
             f"the training frames contain {', '.join(strangers)}, not among the elements {list(elements)}."
         )
-    if not count_labels(frames)["forces"]:
+    if force_size is None and not count_labels(frames)["forces"]:
         raise DataError("no training frame has forces; a potential cannot learn from energies alone here.")
     potential = Potential(elements, config, repulsion, seed)
     for symbol, own in (scales or {}).items():
         row = potential.symbols.index(symbol)
         potential.length_scales[row], potential.energy_scales[row] = own.length, own.energy
-    size = _force_size(frames, potential)
+    size = _force_size(frames, potential) if force_size is None else force_size
     potential.energy_unit.fill_(size if size > 1e-3 else 1.0)
     if offsets is not None:
         fitted = given_offsets(offsets, potential.elements)

@@ -87,11 +87,11 @@ class Graphs(Dataset[Graph]):
         else:
             graphs = [self.kept[place] for place in places]
         return [
-            _stand_in(graph) if index is None else graph for index, graph in zip(indices, graphs, strict=True)
+            stand_in(graph) if index is None else graph for index, graph in zip(indices, graphs, strict=True)
         ]
 
 
-def _stand_in(graph: Graph) -> Graph:
+def stand_in(graph: Graph) -> Graph:
     """Return a graph without labels, which adds nothing to a loss, for a process without a frame."""
     bare = graph.clone()
     for name in ("energy", "forces", "stress"):
@@ -101,8 +101,7 @@ def _stand_in(graph: Graph) -> Graph:
 
 
 def batches(
-    frames: Sequence[Frame],
-    cutoff: float,
+    graphs: Graphs,
     order: Sampler[int] | range,
     batch_size: int,
     rank: int = 0,
@@ -113,8 +112,6 @@ def batches(
 
     ``workers`` processes read streamed frames and build their graphs; frames in memory need none.
     """
-    workers = workers if isinstance(frames, StoredFrames) else 0
+    workers = workers if isinstance(graphs.frames, StoredFrames) else 0
     shares = Shares(order, batch_size, rank, processes)
-    return DataLoader(
-        Graphs(frames, cutoff), batch_sampler=shares, num_workers=workers, persistent_workers=workers > 0
-    )
+    return DataLoader(graphs, batch_sampler=shares, num_workers=workers, persistent_workers=workers > 0)

@@ -36,11 +36,17 @@ class FitModule(lightning.LightningModule):
 
     Logs ``train_loss`` per epoch and, from the validation frames, ``loss``, ``energy_mae``
     (meV/atom), ``forces_mae``, ``forces_rmse`` (meV/Å) and ``stress_mae`` (GPa).
+
+    ``score``: forces are noisy targets of :mod:`mlpot.training.score`. Errors against them would
+    tell of the noise, so only losses are logged, less that of a model without forces: in units of
+    :math:`u_F^2`, half the mean square error of the forces up to a constant.
     """
 
-    def __init__(self, potential: LocalEnergyModel, settings: FitSettings, steps: int) -> None:
+    def __init__(
+        self, potential: LocalEnergyModel, settings: FitSettings, steps: int, score: bool = False
+    ) -> None:
         super().__init__()
-        self.potential, self.settings, self.steps = potential, settings, steps
+        self.potential, self.settings, self.steps, self.score = potential, settings, steps, score
         # Taken now: a resumed fit makes its optimiser after the weights of a checkpoint are back.
         start = {name: parameter.detach().clone() for name, parameter in potential.named_parameters()}
         self.start = start if settings.pull else None
@@ -50,7 +56,7 @@ class FitModule(lightning.LightningModule):
         """Return the loss of a batch."""
         differences = residuals(self.potential.trainable(batch), batch)
         counts = self._over_processes(self._counts(differences, batch))
-        part = loss(differences, self.settings.loss, self._fractions(differences, counts))
+        part = self._loss(differences, batch, self._fractions(differences, counts))
         value = self._over_processes({"loss": part.detach()})["loss"]
         if not math.isfinite(value):
             raise Diverged(
@@ -76,14 +82,22 @@ class FitModule(lightning.LightningModule):
         """Add a batch to the sums over the validation frames."""
         differences = residuals(self.potential(batch), batch)
         counts = self._over_processes(self._counts(differences, batch))
-        part = loss(differences, self.settings.loss, self._fractions(differences, counts))
+        part = self._loss(differences, batch, self._fractions(differences, counts))
         mine = {"loss": part}
-        for name, values in differences.items():
+        for name, values in () if self.score else differences.items():
             mine |= {f"{name}_mae": values.abs().sum(), f"{name}_mse": values.square().sum()}
         sums = self._over_processes(mine)
         self._add("loss", sums.pop("loss") * counts["frames"], counts["frames"])
         for name, value in sums.items():
             self._add(name, value, counts[name.split("_")[0]])
+
+    def _loss(self, differences: dict[str, Tensor], batch: Data, fractions: dict[str, float]) -> Tensor:
+        """Return the loss, with noisy targets less that of a model without forces."""
+        value = loss(differences, self.settings.loss, fractions)
+        if self.score:
+            targets = batch.forces[torch.isfinite(batch.forces)]
+            value = value - loss({"forces": targets}, self.settings.loss, fractions)
+        return value
 
     @staticmethod
     def _counts(differences: dict[str, Tensor], batch: Data) -> dict[str, float]:

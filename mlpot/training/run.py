@@ -7,11 +7,12 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from mlpot.data.files import count_labels
 from mlpot.data.frame import Frame
 from mlpot.data.section import DataSections, DataSets, known_symbols, load_sections
 from mlpot.errors import DataError
@@ -26,6 +27,7 @@ from mlpot.training.initialise import new_potential
 from mlpot.training.offsets import composition, energies
 from mlpot.training.record import domain, error_record
 from mlpot.training.scales import ElementScales, given_scales
+from mlpot.training.score import ScoreSettings, check_snapshots, force_loss, positions_only
 from mlpot.training.settings import FitSettings
 
 _PACKAGES = ("torch", "lightning", "e3nn", "torch-geometric", "ase", "numpy")
@@ -91,7 +93,9 @@ class TrainRecipe(ReportedRecipe):
     ``elements``: chemical symbols, by default those of the data. ``offsets``:
     ``least_squares``, or the energy of an isolated atom (eV) of each element; see
     :mod:`mlpot.training.offsets`. ``scales``: length and energy scale of elements that share
-    the network through corresponding states; see :mod:`mlpot.training.scales`.
+    the network through corresponding states; see :mod:`mlpot.training.scales`. ``loss``:
+    ``labels``, or the ``score`` of snapshots without any, as the section of that name says; see
+    :mod:`mlpot.training.score`.
     """
 
     data: DataSections
@@ -99,8 +103,29 @@ class TrainRecipe(ReportedRecipe):
     model: ModelSection = ModelSection()
     offsets: Literal["least_squares"] | dict[str, float] = "least_squares"
     scales: dict[str, ElementScales] = Field(default={})
+    loss: Literal["labels", "score"] = "labels"
+    score: ScoreSettings | None = None
     fit: FitSettings = FitSettings()
     hardware: Hardware = Hardware()
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if (self.loss == "score") != (self.score is not None):
+            raise ValueError(
+                "loss: score goes with a section score, which has the temperature (K) of the snapshots, and "
+                "the section with that loss; give both or neither."
+            )
+        self.resolved()  # what contradicts loss: score is told now
+        return self
+
+    def resolved(self) -> TrainRecipe:
+        """Return the same recipe with the loss and the labels that ``loss: score`` implies."""
+        if self.score is None:
+            return self
+        fit_settings = self.fit.model_copy(update={"loss": force_loss(self.fit.loss)})
+        return self.model_copy(
+            update={"fit": fit_settings, "data": [positions_only(section) for section in self.data]}
+        )
 
 
 def train(
@@ -135,14 +160,21 @@ def train(
     MLPotError
         For data, settings or a directory that cannot be used; :class:`Interrupted` on Ctrl-C.
     """
-    run = Path(run)
+    run, recipe, score = Path(run), recipe.resolved(), recipe.score
     recipe.hardware.check(recipe.fit.batch_size)
     resumed = check_run(run, resume)
     sets = load_sections(recipe.data)
     check_keys(sets.train, recipe.group_by, "group_by")
     elements = recipe.elements or sets.symbols
     recipe = recipe.model_copy(update={"elements": elements})
+    notes = list(sets.notes)
     offsets = recipe.offsets if isinstance(recipe.offsets, dict) else None
+    if score is not None:
+        for side in (sets.train, sets.validation):
+            check_snapshots(side, score)
+        if offsets is None:
+            offsets = dict.fromkeys(elements, 0.0)
+        notes.append("loss: score tells energies up to a constant, and no pressure: see docs/score.md.")
     scales = given_scales(recipe.scales, elements)
     potential = new_potential(
         sets.train,
@@ -152,8 +184,8 @@ def train(
         offsets,
         recipe.fit.seed,
         scales=scales,
+        force_size=score.force_size if score is not None else None,
     )
-    notes = list(sets.notes)
     if offsets is None and len(potential.elements) == 1:
         notes.append(
             f"the offset of {potential.symbols[0]} is the mean energy per atom: with one element, offset and "
@@ -173,8 +205,9 @@ def train(
         start_run(run, recipe, sets, summary)
     potential.provenance = {"kind": "train", **provenance(recipe, sets)}
     result = fit(
-        potential, sets.train, sets.validation, recipe.fit, run, resume, progress, hardware=recipe.hardware
-    )
+        potential, sets.train, sets.validation, recipe.fit, run, resume, progress,
+        hardware=recipe.hardware, score=score,
+    )  # fmt: skip
     errors = finish(potential, recipe, sets, run, chooses(recipe.fit)) if recipe.hardware.leads() else None
     return summary | {
         "epochs": result.epochs,
@@ -195,7 +228,7 @@ def finish(
     """Note in the model file of a run what its data cover and its validation errors; return the errors."""
     entries: dict[str, Any] = {"domain": domain(sets.train, recipe.group_by)}
     errors = None
-    if sets.validation:
+    if sets.validation and any(count_labels(sets.validation).values()):
         errors = errors_by_group(potential, sets.validation, recipe.group_by)
         use = "not trained on" + (
             ", but the epoch that was kept is the best on these frames" if chosen else ""
