@@ -25,8 +25,8 @@ from pathlib import Path
 
 from mlpot.active.recipe import ActiveRecipe
 from mlpot.active.run import run_active
+from mlpot.evidence.estimates import Estimate, geometric
 from mlpot.recipe import parse_recipe, read_yaml
-from mlpot.studies.statistics import Estimate, geometric
 from mlpot.training.run import TrainRecipe, train
 
 HERE = Path(__file__).resolve().parent

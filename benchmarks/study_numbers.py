@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlpot.studies.curves import reference_size
 from mlpot.studies.report import (
     cost_table,
     donors_table,
@@ -17,7 +18,6 @@ from mlpot.studies.report import (
     properties_table,
     signs_table,
 )
-from mlpot.studies.statistics import reference_size
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

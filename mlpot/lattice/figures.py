@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from mlpot.evidence.drawing import MARKERS, PALETTE, panels_of
 from mlpot.lattice.outcomes import (
     QUANTITIES,
     Curve,
@@ -26,7 +27,6 @@ from mlpot.lattice.outcomes import (
     truth,
 )
 from mlpot.lattice.published import SAME_TEMPERATURE, aims, critical_temperature
-from mlpot.studies.figures import MARKERS, PALETTE, panels_of
 
 _TRUE = "black"
 _QUIET = "#777777"

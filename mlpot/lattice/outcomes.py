@@ -1,7 +1,7 @@
 """What ``results.json`` of a lattice study holds, by arm and seed: scores, errors against the truth, T_c.
 
 Means of scores are geometric and arms are compared by ratios paired by seed
-(:mod:`mlpot.studies.statistics`); errors of curves are averaged as they are. Intervals are 95 %
+(:mod:`mlpot.evidence.comparisons`); errors of curves are averaged as they are. Intervals are 95 %
 Student's t over seeds, from three seeds on; from fewer there is none.
 """
 
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from mlpot.errors import LatticeError
+from mlpot.evidence.comparisons import Comparison, ratio
+from mlpot.evidence.estimates import Estimate, arithmetic, geometric
 from mlpot.lattice.crossing import binder_crossing
-from mlpot.studies.statistics import Comparison, Estimate, arithmetic, geometric, ratio
 
 Results = Mapping[str, Any]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlpot.atomic import replacing
+from mlpot.evidence.estimates import number
 from mlpot.lattice.figures import all_figures
 from mlpot.lattice.outcomes import (
     QUANTITIES,
@@ -36,7 +37,6 @@ from mlpot.lattice.published import (
 )
 from mlpot.lattice.verdict import reached, shown, verdict
 from mlpot.page import page, picture, png, table
-from mlpot.studies.statistics import number
 
 Table = tuple[list[str], list[list[str]]]
 

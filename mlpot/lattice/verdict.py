@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlpot.evidence.comparisons import Comparison, holm
+from mlpot.evidence.estimates import Estimate
 from mlpot.lattice.outcomes import (
     FEWEST_SEEDS,
     Results,
@@ -34,7 +36,6 @@ from mlpot.lattice.published import (
     Aim,
     aims,
 )
-from mlpot.studies.statistics import Comparison, Estimate, holm
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlpot.atomic import replacing, write_json
+from mlpot.evidence.drawing import PALETTE
 from mlpot.observables.survey import Curves
 from mlpot.page import png
 
-#: Told apart by the colour-blind (Okabe & Ito, 2008).
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#882255")
 #: Of the axes of each figure, and the columns that are not drawn as curves.
 _AXES = {
     "rdf": ("r (Å)", "g(r)"),
@@ -76,7 +75,7 @@ def draw(name: str, curves: Curves) -> Figure:
         if not column.endswith("_error") and column not in _NOT_DRAWN
     ]
     for number, (column, values) in enumerate(drawn):
-        colour = _PALETTE[number % len(_PALETTE)]
+        colour = PALETTE[number % len(PALETTE)]
         if name == "coordination":
             axes.bar(x, values, color=colour, width=0.8)
             continue

@@ -9,12 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlpot.evidence.drawing import PALETTE
 from mlpot.properties.surfaces import J_PER_M2
 
-#: Told apart by the colour-blind (Okabe & Ito, 2008).
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#882255")
 #: Kinds of references in the bar chart, and their colours; classical ones are for checks.
-_KINDS = {"experiment": _PALETTE[6], "PBE": _PALETTE[0], "PW91": _PALETTE[2]}
+_KINDS = {"experiment": PALETTE[6], "PBE": PALETTE[0], "PW91": PALETTE[2]}
 #: Percent beyond which a bar is cut, with its number beside it.
 _LARGEST = 60.0
 
@@ -58,7 +57,7 @@ def energy_volume(document: Document) -> Figure | None:
             data["volume_A3"],
             np.subtract(data["energy_eV"], lowest),
             style,
-            color=_PALETTE[number % len(_PALETTE)],
+            color=PALETTE[number % len(PALETTE)],
             lw=1.4,
             label=label,
         )
@@ -78,7 +77,7 @@ def phonon_bands(document: Document) -> Figure | None:
     labels: list[str] = []
     segments = data["bands"]["segments"]
     for segment in segments:
-        left.plot(segment["distance"], segment["frequencies_THz"], color=_PALETTE[0], lw=1.1)
+        left.plot(segment["distance"], segment["frequencies_THz"], color=PALETTE[0], lw=1.1)
         start, end = segment["distance"][0], segment["distance"][-1]
         if ticks and labels[-1] != segment["from"]:
             labels[-1] = f"{labels[-1]}|{segment['from']}"
@@ -93,7 +92,7 @@ def phonon_bands(document: Document) -> Figure | None:
     left.axhline(0, color="#888888", lw=0.6)
     left.set(ylabel="frequency (THz); below 0: imaginary", xlim=(ticks[0], ticks[-1]))
     _mark_references(left, document, segments)
-    right.plot(data["dos"]["states_per_THz"], data["dos"]["frequency_THz"], color=_PALETTE[0], lw=1.1)
+    right.plot(data["dos"]["states_per_THz"], data["dos"]["frequency_THz"], color=PALETTE[0], lw=1.1)
     right.set(xlabel="states per THz")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -107,7 +106,7 @@ def _mark_references(axes: Axes, document: Document, segments: list[dict[str, An
         places.setdefault(segment["from"], []).append(segment["distance"][0])
         places.setdefault(segment["to"], []).append(segment["distance"][-1])
     points = {"phonon_gamma": "Γ", "phonon_X": "X", "phonon_L_": "L"}
-    for kind, marker, colour in (("experiment", "o", "#555555"), ("PBE", "D", _PALETTE[1])):
+    for kind, marker, colour in (("experiment", "o", "#555555"), ("PBE", "D", PALETTE[1])):
         at = [
             (place, row["reference"])
             for row in document["comparison"]
@@ -156,7 +155,7 @@ def fault_energy(document: Document) -> Figure | None:
     if not data:
         return None
     figure, axes = _axes(height=3.4)
-    for key, label, colour in (("rigid", "rigid", _PALETTE[6]), ("relaxed", "relaxed", _PALETTE[0])):
+    for key, label, colour in (("rigid", "rigid", PALETTE[6]), ("relaxed", "relaxed", PALETTE[0])):
         values = J_PER_M2 * np.array(data[f"{key}_eV_per_A2"])
         axes.plot(data["displacement"], values, "o-", color=colour, ms=3, label=label)
     axes.set(xlabel="displacement (partial Burgers vectors)", ylabel="energy (J/m²)")

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mlpot.errors import DataError
+from mlpot.evidence.drawing import PALETTE, UNDECIDED, log_ticks, panels_of
 from mlpot.reporting.judged import Compared
 from mlpot.studies.beyond_figures import draw_survival
-from mlpot.studies.figures import PALETTE, UNDECIDED, log_ticks, panels_of
 
 #: More groups than colours are drawn as one.
 _MOST_GROUPS = len(PALETTE)

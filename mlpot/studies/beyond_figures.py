@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlpot.evidence.drawing import panels_of
 from mlpot.simulation.survival import kaplan_meier
-from mlpot.studies.figures import colour, marks_of, panels_of
+from mlpot.studies.figures import colour, marks_of
 from mlpot.studies.signs import entries, temperatures, values
 
 Results = Mapping[str, Any]
@@ -49,7 +50,7 @@ def draw_survival(axes: Axes, runs: Sequence[Mapping[str, Any]], color: str, **m
 
 
 def label_ends(panels: Sequence[Axes], x: str, y: str) -> None:
-    """Label the outer axes of :func:`~mlpot.studies.figures.panels_of`, and what the lines are."""
+    """Label the outer axes of :func:`~mlpot.evidence.drawing.panels_of`, and what the lines are."""
     for axes in panels[-2:]:
         axes.set_xlabel(x)
         axes.xaxis.set_tick_params(labelbottom=True)

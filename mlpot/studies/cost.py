@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlpot.studies.statistics import main_domain, reference_size
+from mlpot.studies.curves import main_domain, reference_size
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from mlpot.studies.statistics import Estimate, Run, geometric, learning_curve, number
+from mlpot.evidence.estimates import Estimate, geometric, number
+from mlpot.studies.curves import Run, learning_curve
 
 SIGNS = {"": "", ">=": "≥ ", "<=": "≤ "}
 

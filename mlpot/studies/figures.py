@@ -9,30 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlpot.evidence.comparisons import Comparison
+from mlpot.evidence.drawing import MARKERS, OUTCOMES, PALETTE, UNDECIDED, log_ticks, panels_of, plain_ticks
+from mlpot.evidence.estimates import Estimate, geometric, number
 from mlpot.studies.cost import Spent, cost
+from mlpot.studies.curves import UNITS, errors_by_seed, learning_curve, main_domain, reference_size, sizes_of
 from mlpot.studies.equivalence import equivalence
 from mlpot.studies.signs import hold_out_groups, signs
-from mlpot.studies.statistics import (
-    UNITS,
-    Comparison,
-    Estimate,
-    errors_by_seed,
-    geometric,
-    learning_curve,
-    main_domain,
-    number,
-    reference_size,
-    sizes_of,
-)
 
 Results = Mapping[str, Any]
 
-#: Told apart by the colour-blind (Okabe & Ito, 2008; without its yellow, too light for lines).
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-#: Of the outcomes of a comparison.
-OUTCOMES = {"better": "#0072B2", "worse": "#D55E00"}
-UNDECIDED = "#777777"
 #: A gain and a harm weigh the same; ``?`` where nothing can be said.
 SIGN = {
     "better": "+",
@@ -63,19 +49,6 @@ def marks_of(results: Results, arm: str) -> dict[str, Any]:
     }
 
 
-def panels_of(count: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """Return panels, two abreast so that they can be read on a phone."""
-    columns = min(count, 2)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(3.6 * columns if columns > 1 else 6.4, height * rows), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns, **shared)).ravel())
-    for spare in axes[count:]:
-        spare.remove()
-    for own in axes[:count]:
-        own.spines[["top", "right"]].set_visible(False)
-    return figure, axes[:count]
-
-
 def _one(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
@@ -88,22 +61,6 @@ def _whiskers(estimate: Estimate) -> list[list[float]] | None:
     if estimate.low is None or estimate.high is None:
         return None
     return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
-
-
-def _plain_ticks(axis: Any, ticks: Sequence[float]) -> None:
-    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_ticks([], minor=True)
-
-
-def log_ticks(axes: Axes, axis: str = "y") -> None:
-    """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
-    low, high = axes.get_ylim() if axis == "y" else axes.get_xlim()
-    ticks = [m * 10.0**k for k in range(-6, 8) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
-    if len(ticks) > 7:
-        ticks = [tick for tick in ticks if np.isclose(np.log10(tick) % 1.0, 0.0)]
-    if len(ticks) >= 2:
-        _plain_ticks(axes.yaxis if axis == "y" else axes.xaxis, ticks)
-        axes.set(**{f"{axis}lim": (low, high)})
 
 
 def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | None:
@@ -133,7 +90,7 @@ def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | No
                 axes.axhline(point.error.value, color=colour(results, arm), ls=":", lw=1.2)
                 place = (sizes[0], point.error.value)
                 axes.annotate(f"{arm}, no frame", place, (0, 3), textcoords="offset points", fontsize=8)
-    _plain_ticks(axes.xaxis, sizes)
+    plain_ticks(axes.xaxis, sizes)
     log_ticks(axes)
     quantity = metric.split("_")[0]
     axes.set_xlabel("frames trained on")
@@ -202,8 +159,8 @@ def equivalence_figure(results: Results) -> Figure | None:
                     shape = shapes[each.bound]
                     axes.plot(one.size, each.frames, shape, color=marks["color"], ms=3, mfc="white")
     sizes = sorted({one.size for own in found.values() for one in own})
-    _plain_ticks(axes.xaxis, sizes)
-    _plain_ticks(axes.yaxis, tried)
+    plain_ticks(axes.xaxis, sizes)
+    plain_ticks(axes.yaxis, tried)
     axes.set_xlabel("frames the arm was trained on")
     axes.set_ylabel(f"frames {baseline} needs for the same error")
     axes.legend(fontsize=8, frameon=False)

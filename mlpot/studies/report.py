@@ -10,21 +10,15 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from mlpot.atomic import replacing
+from mlpot.evidence.drawing import OUTCOMES
+from mlpot.evidence.estimates import Estimate, arithmetic, number
 from mlpot.page import page, picture, png, table
 from mlpot.properties.report import number as properties_number
 from mlpot.studies import beyond_figures, figures
 from mlpot.studies.cost import Spent, cost
+from mlpot.studies.curves import learning_curve, main_domain, reference_size, sizes_of
 from mlpot.studies.equivalence import equivalence
 from mlpot.studies.signs import alive_fraction, entries, signs, temperatures, values
-from mlpot.studies.statistics import (
-    Estimate,
-    arithmetic,
-    learning_curve,
-    main_domain,
-    number,
-    reference_size,
-    sizes_of,
-)
 from mlpot.studies.verdict import verdict
 
 Results = Mapping[str, Any]
@@ -33,8 +27,8 @@ Table = tuple[list[str], list[list[str]]]
 STYLE = f"""
 .verdict{{background:#f2f5f9;border-left:4px solid #444;padding:.6rem 1rem}}
 .verdict p{{margin:.5rem 0}}
-.better td:first-child{{border-left:6px solid {figures.OUTCOMES["better"]}}}
-.worse td:first-child{{border-left:6px solid {figures.OUTCOMES["worse"]}}}
+.better td:first-child{{border-left:6px solid {OUTCOMES["better"]}}}
+.worse td:first-child{{border-left:6px solid {OUTCOMES["worse"]}}}
 .none td:first-child{{border-left:6px solid #ccc}}
 .better td{{background:#e6f1f8}}
 .worse td{{background:#fbeadf}}
@@ -96,7 +90,7 @@ def signs_table(results: Results) -> tuple[list[str], list[list[str]], list[str]
         better = f"{one.better} of {one.n}"
         what = f"{one.what} ({one.unit})" if one.unit else one.what
         rows.append([figures.SIGN[one.outcome], what, one.outcome, one.shown, ours, theirs, better, p])
-        classes.append(one.outcome if one.outcome in figures.OUTCOMES else "none")
+        classes.append(one.outcome if one.outcome in OUTCOMES else "none")
     return header, rows, classes
 
 

@@ -18,17 +18,9 @@ import numpy as np
 from scipy.special import betaincinv
 from scipy.stats import permutation_test
 
-from mlpot.studies.statistics import (
-    RESOLUTION,
-    Comparison,
-    Estimate,
-    holm,
-    main_domain,
-    paired,
-    points,
-    ratio,
-    reference_size,
-)
+from mlpot.evidence.comparisons import Comparison, holm, points, ratio
+from mlpot.evidence.estimates import Estimate
+from mlpot.studies.curves import RESOLUTION, main_domain, paired, reference_size
 
 Names = tuple[str, str]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlpot.studies.equivalence import equivalence
-from mlpot.studies.signs import entries, hold_out_groups, signs, temperatures, values
-from mlpot.studies.statistics import (
-    Comparison,
+from mlpot.evidence.comparisons import Comparison, holm
+from mlpot.evidence.estimates import geometric
+from mlpot.studies.curves import (
     diverged,
-    geometric,
-    holm,
     learning_curve,
     main_domain,
     paired,
@@ -19,6 +16,8 @@ from mlpot.studies.statistics import (
     reference_size,
     sizes_of,
 )
+from mlpot.studies.equivalence import equivalence
+from mlpot.studies.signs import entries, hold_out_groups, signs, temperatures, values
 
 Results = Mapping[str, Any]
 

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic import GROUPS, LAWS, synthetic_results
 
+from mlpot.evidence.drawing import OUTCOMES, PALETTE
 from mlpot.studies import beyond_figures, figures
 
 
@@ -52,12 +53,12 @@ def test_an_arm_without_frames_is_a_level_line(results):
 
 def test_colours_go_by_order_and_not_by_name(results):
     renamed = {"arms": ["x", "y"]}
-    assert figures.colour(renamed, "x") == figures.colour(results, "scratch") == figures.PALETTE[0]
+    assert figures.colour(renamed, "x") == figures.colour(results, "scratch") == PALETTE[0]
     assert len({figures.colour(results, arm) for arm in results["arms"]}) == 7
-    many = {"arms": [str(i) for i in range(8)], "baseline": "0", "favourite": "1"}
-    first, eighth = figures.marks_of(many, "0"), figures.marks_of(many, "7")
-    assert first["color"] == eighth["color"]
-    assert first["ls"] != eighth["ls"]
+    many = {"arms": [str(i) for i in range(9)], "baseline": "0", "favourite": "1"}
+    first, ninth = figures.marks_of(many, "0"), figures.marks_of(many, "8")
+    assert first["color"] == ninth["color"]
+    assert first["ls"] != ninth["ls"]
 
 
 def test_every_arm_is_in_the_chart_at_the_reference_size(results):
@@ -70,10 +71,10 @@ def test_forest_has_harms_right_of_the_line_and_in_their_colour(results):
     ratios, survival = figures.signs_figure(results).axes
     worst = ratios.get_yticklabels()[0]
     assert worst.get_text() == "energy of liquid  −"
-    assert worst.get_color() == figures.OUTCOMES["worse"]
+    assert worst.get_color() == OUTCOMES["worse"]
     marks = [line for line in ratios.lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
     by_side = {line.get_xdata()[0] > 1.0: to_hex(line.get_color()) for line in (marks[0], marks[4])}
-    assert by_side == {True: figures.OUTCOMES["worse"].lower(), False: figures.OUTCOMES["better"].lower()}
+    assert by_side == {True: OUTCOMES["worse"].lower(), False: OUTCOMES["better"].lower()}
     left, right = survival.get_xlim()
     assert left > right
 

@@ -9,21 +9,19 @@ import pytest
 from scipy.stats import fisher_exact, t, ttest_1samp
 from synthetic import synthetic_results
 
+from mlpot.evidence.comparisons import holm, ratio
+from mlpot.evidence.estimates import geometric, number
 from mlpot.studies.cost import cost
-from mlpot.studies.equivalence import equivalence
-from mlpot.studies.signs import alive_fraction, signs
-from mlpot.studies.statistics import (
+from mlpot.studies.curves import (
     RESOLUTION,
     diverged,
-    geometric,
-    holm,
     learning_curve,
-    number,
     paired,
     paired_over_sizes,
-    ratio,
     reference_size,
 )
+from mlpot.studies.equivalence import equivalence
+from mlpot.studies.signs import alive_fraction, signs
 
 
 def runs_of(arm, by_size, **keys):
