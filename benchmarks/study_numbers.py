@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from mlpot.recipe import parse_recipe, read_yaml
 from mlpot.studies.curves import reference_size
+from mlpot.studies.recipe import StudyRecipe, load_study
 from mlpot.studies.report import (
     cost_table,
     donors_table,
@@ -24,6 +28,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 IMAGES = ROOT / "docs" / "images"
 #: Pictures that are kept, where a study has them.
 FIGURES = ("learning", "arms", "signs", "survival", "domains", "properties")
+#: Sentences of a verdict that list more than this (characters) are in docs/studies.md alone.
+LONGEST = 800
 #: What README.md speaks of, first.
 NAMES = ("mlearn_si_to_ge", "pbe_si_to_ge", "sw_si_to_ge")
 
@@ -57,7 +63,7 @@ def summary() -> list[str]:
             f"**{results['title']}**, {len(results['seeds'])} seeds, {results['frames']['holdout']} "
             f"held-out frames; {origin(name, results)}; more in [docs/studies.md](docs/studies.md):",
             "",
-            *(f"- {sentence}" for sentence in results["verdict"]),
+            *(f"- {sentence}" for sentence in results["verdict"] if len(sentence) < LONGEST),
             "",
         ]
     return lines
@@ -92,7 +98,18 @@ def page() -> str:
 
 def origin(name: str, results: dict[str, Any]) -> str:
     """Return what made the results of a study; ``made_by`` in them says what no recipe here does."""
-    return results.get("made_by") or f"`mlpot study recipes/studies/{name}.yaml --out runs/{name}`"
+    if "made_by" in results:
+        return str(results["made_by"])
+    path = ROOT / "recipes" / "studies" / f"{name}.yaml"
+    ran = parse_recipe(StudyRecipe, yaml.safe_load(results["recipe"]), f"study_{name}.json")
+    known = {f" --profile {profile}": profile for profile in read_yaml(path)["profiles"]}
+    for words, profile in ({"": None} | known).items():
+        recipe = load_study(path, profile)
+        if recipe == ran.model_copy(update={"engine": recipe.engine}):  # how many workers changes nothing
+            return f"`mlpot study recipes/studies/{name}.yaml{words} --out runs/{name}`"
+    raise SystemExit(
+        f"study_{name}.json: its recipe is none of {path} now; run the study again, or collect it."
+    )
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:

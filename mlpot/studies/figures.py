@@ -66,7 +66,8 @@ def _whiskers(estimate: Estimate) -> list[list[float]] | None:
 def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | None:
     """Plot the error over the number of frames, bands: 95 % intervals; arms of two sizes or more.
 
-    An arm that needs no frame at all is a level line.
+    An arm that needs no frame at all is a level line. Errors of more than ten times the median are
+    off the figure and told at its edge, so that one training that came apart does not flatten the rest.
     """
     domain = main_domain(results)
     curves = {arm: learning_curve(results["runs"], arm, metric, domain) for arm in results["arms"]}
@@ -90,6 +91,15 @@ def learning_figure(results: Results, metric: str = "forces_mae") -> Figure | No
                 axes.axhline(point.error.value, color=colour(results, arm), ls=":", lw=1.2)
                 place = (sizes[0], point.error.value)
                 axes.annotate(f"{arm}, no frame", place, (0, 3), textcoords="offset points", fontsize=8)
+    values = [point.error.value for curve in curves.values() for point in curve]
+    top = 10.0 * float(np.median(values))
+    if max(values) > top:
+        axes.set_ylim(0.8 * min(values), top)
+        for arm, curve in drawn.items():
+            off = [point for point in curve if point.error.value > top and point.size]
+            for point in off:
+                text = f"↑ {arm} {number(point.error.value)}"
+                axes.annotate(text, (point.size, top), (4, -12), textcoords="offset points", fontsize=8)
     plain_ticks(axes.xaxis, sizes)
     log_ticks(axes)
     quantity = metric.split("_")[0]

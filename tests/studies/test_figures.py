@@ -51,6 +51,16 @@ def test_an_arm_without_frames_is_a_level_line(results):
     assert "constants, no frame" in [text.get_text() for text in axes.texts]
 
 
+def test_a_training_that_came_apart_does_not_flatten_the_others(results):
+    runs = copy.deepcopy(results["runs"])
+    for run in runs:
+        if (run["arm"], run["size"]) == ("scratch", 1):
+            run["holdout"]["all"]["forces_mae"] = 1e7
+    (axes,) = figures.learning_figure(results | {"runs": runs}).axes
+    assert axes.get_ylim()[1] < 1e5
+    assert "↑ scratch 10000000" in [text.get_text() for text in axes.texts]
+
+
 def test_colours_go_by_order_and_not_by_name(results):
     renamed = {"arms": ["x", "y"]}
     assert figures.colour(renamed, "x") == figures.colour(results, "scratch") == PALETTE[0]
