@@ -10,7 +10,7 @@ Where several comparisons are made together, verdicts hold Holm's corrected p be
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -109,20 +109,9 @@ def ratio(
     """Compare positive quantities, the less the better, of (arm, baseline) by seed."""
     seeds = sorted(ours.keys() & theirs.keys())
     logs = np.array([math.log(ours[seed] / theirs[seed]) for seed in seeds])
-    p = p_of_no_mean(logs)
-    return Comparison(
-        what=what,
-        unit=unit,
-        size=size,
-        arm=names[0],
-        baseline=names[1],
-        ours=geometric(ours.values()) if ours else None,
-        theirs=geometric(theirs.values()) if theirs else None,
-        kind="ratio",
-        effect=geometric(np.exp(logs)) if seeds else None,
-        better=sum(ours[seed] < theirs[seed] for seed in seeds),
-        p=p,
-        adjusted=p,
+    effect = geometric(np.exp(logs)) if seeds else None
+    return _of_means(
+        "ratio", geometric, (what, unit, size), names, (ours, theirs), effect, p_of_no_mean(logs)
     )
 
 
@@ -135,19 +124,31 @@ def points(
 ) -> Comparison:
     """Compare deviations in percent, not negative, the less the better, of (arm, baseline) by seed."""
     seeds = sorted(ours.keys() & theirs.keys())
-    differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
-    p = p_of_no_mean(differences)
+    less = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    effect = arithmetic(less) if seeds else None
+    return _of_means(
+        "points", arithmetic, (what, "%", size), names, (ours, theirs), effect, p_of_no_mean(less)
+    )
+
+
+def _of_means(
+    kind: Literal["ratio", "points"],
+    mean: Callable[[Iterable[float]], Estimate],
+    quantity: tuple[str, str, int],
+    names: tuple[str, str],
+    values: tuple[Mapping[int, float], Mapping[int, float]],
+    effect: Estimate | None,
+    p: float | None,
+) -> Comparison:
+    ours, theirs = values
     return Comparison(
-        what=what,
-        unit="%",
-        size=size,
-        arm=names[0],
-        baseline=names[1],
-        ours=arithmetic(ours.values()) if ours else None,
-        theirs=arithmetic(theirs.values()) if theirs else None,
-        kind="points",
-        effect=arithmetic(differences) if seeds else None,
-        better=sum(ours[seed] < theirs[seed] for seed in seeds),
+        *quantity,
+        *names,
+        ours=mean(ours.values()) if ours else None,
+        theirs=mean(theirs.values()) if theirs else None,
+        kind=kind,
+        effect=effect,
+        better=sum(ours[seed] < theirs[seed] for seed in ours.keys() & theirs.keys()),
         p=p,
         adjusted=p,
     )
