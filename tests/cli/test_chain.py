@@ -114,7 +114,7 @@ def test_transfer_with_data(work, si, ge):
     assert ge["frames"]["train"]["frames"] == 8 and ge["frames"]["validation"]["frames"] == 2
     assert (
         0.9 < ge["scales"]["Ge"]["length"] < 1.0
-        and "force matching on 8 frames" in ge["scales"]["Ge"]["origin"]
+        and "forces and stresses of 8 frames" in ge["scales"]["Ge"]["origin"]
     )
     assert set(ge["errors"]) == {"zero-shot", "fine-tuned"}
     # The offset is re-estimated: Ge of Stillinger-Weber is bound by 3.86 eV, Si by 4.34 eV.
